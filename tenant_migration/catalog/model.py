@@ -1,0 +1,196 @@
+"""What we know of a database, as values: read once by `catalog.reader`, never changed.
+
+Belongs here: facts of PostgreSQL's catalog. Judgements (strategy, hazards, order) belong to `planning`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, order=True)
+class TableName:
+    """Schema and name exactly as in the catalog; `str()` gives the form that people type: `schema.name`."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    `type_schema` and `type_name` name the type in `pg_type` (`pg_catalog.bpchar`, not `character(8)`), so
+    that a cast to it neither truncates nor depends on the search path; `type_sql` is `format_type`'s text.
+    `base_type` is the type itself or, of a domain, the type under it, as `schema.name`.
+    """
+
+    name: str
+    number: int
+    type_schema: str
+    type_name: str
+    type_sql: str
+    base_type: str
+    not_null: bool
+    generated: bool
+    identity: Literal["", "always", "by default"]
+    has_default: bool
+    hashable: bool
+    """Whether the type has a hash operator class, so that `hash_record_extended` can take it."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index, also of a constraint."""
+
+    name: str
+    columns: tuple[str, ...]
+    """Key columns in order; an expression is an empty string."""
+    mentions: tuple[str, ...]
+    """Every column in key, INCLUDE, expressions or predicate: one of them changed means no HOT update."""
+    unique: bool
+    primary: bool
+    valid: bool
+    partial: bool
+    method: str
+    summarizing: bool
+    """BRIN from PostgreSQL 16 on: does not prevent HOT updates."""
+    definition: str
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A declared foreign key between two tables."""
+
+    name: str
+    child: TableName
+    child_columns: tuple[str, ...]
+    parent: TableName
+    parent_columns: tuple[str, ...]
+    validated: bool
+    deferrable: bool
+    on_update: str
+    on_delete: str
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A trigger of the application (internal ones are left out)."""
+
+    name: str
+    timing: Literal["before", "after", "instead of"]
+    level: Literal["row", "statement"]
+    events: tuple[str, ...]
+    update_columns: tuple[str, ...]
+    """Columns of `UPDATE OF`; empty: every update."""
+    enabled: Literal["origin", "disabled", "replica", "always"]
+    function: str
+    function_source: str
+    has_when: bool
+    definition: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A row-security policy."""
+
+    name: str
+    command: str
+    permissive: bool
+    roles: tuple[str, ...]
+    using: str | None
+    check: str | None
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A table that holds rows itself: the table, or one partition at the lowest level."""
+
+    oid: int
+    name: TableName
+    relfilenode: int
+    pages: int
+    """From the file's size, not from statistics."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as people see it: ordinary, or the root of partitions."""
+
+    oid: int
+    name: TableName
+    kind: Literal["ordinary", "partitioned", "foreign", "inheritance child"]
+    persistence: Literal["permanent", "unlogged"]
+    owner: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    """Column names; empty without a primary key."""
+    row_identity: tuple[str, ...]
+    """The primary key, else the columns of a unique, complete, NOT NULL, immediate index, else empty."""
+    indexes: tuple[Index, ...]
+    triggers: tuple[Trigger, ...]
+    policies: tuple[Policy, ...]
+    row_security: bool
+    row_security_forced: bool
+    row_security_active: bool
+    """`row_security_active(oid)` for the connected role: it would see a part of the rows, silently."""
+    replica_identity: Literal["default", "nothing", "full", "index"]
+    publications: tuple[str, ...]
+    """Publications that carry updates of this table."""
+    estimated_rows: int
+    """From statistics, summed over partitions; -1 when never analysed."""
+    total_bytes: int
+    leaves: tuple[Leaf, ...]
+    """The table itself, or every leaf partition in order of oid; foreign partitions included."""
+    has_foreign_leaf: bool
+    can_write: bool
+    """Whether the connected role may UPDATE the table."""
+    is_owner: bool
+    """Whether the connected role is the owner or an inheriting member of it: DDL is possible."""
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of this name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True)
+class Dependent:
+    """Something that mentions the key and is listed, not touched: view, materialised view, function, policy."""
+
+    kind: Literal["view", "materialized view", "function", "policy"]
+    name: str
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server and the role we are connected as."""
+
+    version: int
+    """As `server_version_num`, for example 160004."""
+    database: str
+    host: str
+    role: str
+    is_superuser: bool
+    bypasses_row_security: bool
+    in_recovery: bool
+    block_size: int
+    event_triggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A read-only picture of the database at one moment."""
+
+    server: Server
+    tables: tuple[Table, ...]
+    foreign_keys: tuple[ForeignKey, ...]
+    dependents: tuple[Dependent, ...] = field(default=())
+
+    def table(self, name: TableName) -> Table | None:
+        """Return the table of this name, or None."""
+        return next((table for table in self.tables if table.name == name), None)

@@ -1,0 +1,261 @@
+"""The configuration file `migration.yaml`: what it may say, with defaults, units and bounds.
+
+Belongs here: the models and their loading. What a setting means to the database is decided where it is used.
+Every default is the safe choice. Unknown keys are an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import getpass
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tenant_migration.errors import ConfigurationError, UsageError
+
+DATABASE_URL_VARIABLE = "TENANT_MIGRATION_DATABASE_URL"
+CONFIG_VARIABLE = "TENANT_MIGRATION_CONFIG"
+ACTOR_VARIABLE = "TENANT_MIGRATION_ACTOR"
+DAGSTER_URL_VARIABLE = "TENANT_MIGRATION_DAGSTER_URL"
+DEFAULT_CONFIG_FILE = "migration.yaml"
+
+OnTriggers = Literal["fire", "guard", "refuse"]
+OnExistingValue = Literal["refuse", "keep", "overwrite"]
+Fingerprints = Literal["off", "journal"]
+BuildIndex = Literal["after_data", "early", "finalize"]
+Severity = Literal["critical", "warning", "info"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class OrganizationsConfig(_Strict):
+    """Where the organizations are."""
+
+    table: str = "organizations"
+    """Table of the organizations, `name` or `schema.name`; without a schema, the interface schema."""
+    id: str = "id"
+    """Its key column, of type uuid."""
+    parent_id: str = "parent_id"
+    """Column that names the parent organization."""
+    slug: str | None = "slug"
+    """Column compared by `mappings --suggest`; null when there is none."""
+    name: str | None = "name"
+    """Column compared by `mappings --suggest`; null when there is none."""
+
+
+class SchemasConfig(_Strict):
+    """In which schemas tables are looked for."""
+
+    include: list[str] = Field(default_factory=list)
+    """Only these; empty: all but PostgreSQL's and the tool's own."""
+    exclude: list[str] = Field(default_factory=list)
+    """Never these."""
+
+
+class DefaultsConfig(_Strict):
+    """What holds for every table unless it says otherwise."""
+
+    batch_size: int = Field(1_000, ge=1, le=100_000)
+    """Rows of the first batch; with `adaptive: false` of every batch."""
+    batch_target_ms: int = Field(100, ge=10, le=60_000)
+    """Milliseconds that a batch aims at (performance.md P7: 100 ms is where the application does not notice)."""
+    batch_rows_max: int = Field(50_000, ge=1, le=1_000_000)
+    """No batch is larger, however fast."""
+    adaptive: bool = True
+    """Whether batches change size by their time."""
+    on_triggers: OnTriggers = "refuse"
+    """A trigger that would change other columns or write elsewhere: let it fire, demand a guard, or refuse."""
+    on_existing_value: OnExistingValue = "refuse"
+    """A row whose organization differs from the mapping: refuse to start, keep it, or overwrite it."""
+    fingerprints: Fingerprints = "off"
+    """`journal` adds a hash of the preserved columns beside each key."""
+    build_index: BuildIndex = "after_data"
+    """When the index and the foreign key on the organization column are built."""
+    lease_wait_s: float = Field(30.0, ge=0, le=3_600)
+    """Seconds to wait for another run that works on the same table and tenant."""
+    lease_ttl_s: float = Field(60.0, ge=5, le=3_600)
+    """Seconds after which a run that gives no sign of life loses its lease."""
+    lock_timeout_ms: int = Field(500, ge=10, le=60_000)
+    """Milliseconds that any statement waits for a lock before it gives up and is tried again."""
+    statement_timeout_ms: int = Field(30_000, ge=100, le=3_600_000)
+    """Milliseconds after which a batch is cancelled and halved."""
+    retry_attempts: int = Field(10, ge=1, le=1_000)
+    """Attempts of one batch, of one DDL statement, before the table fails."""
+    quarantine_max_share: float = Field(0.01, ge=0, le=1)
+    """Share of a table's rows that may be quarantined before the table stops."""
+
+
+class TableConfig(_Strict):
+    """One table; what is left out comes from `defaults`."""
+
+    tenant_id_column: str | None = None
+    """Its tenant key, where the name differs from `tenant_key_columns`."""
+    organization_id_column: str | None = None
+    """Its organization column, where the name differs from `organization_column`."""
+    batch_size: int | None = Field(None, ge=1, le=100_000)
+    """Rows of the first batch."""
+    dependencies: list[str] = Field(default_factory=list)
+    """Tables that must be migrated first, beyond those that foreign keys name."""
+    exclude: bool = False
+    """Leave the table alone."""
+    tenant_required: bool = False
+    """Whether a row without a tenant is critical instead of a warning."""
+    batch_target_ms: int | None = Field(None, ge=10, le=60_000)
+    adaptive: bool | None = None
+    on_triggers: OnTriggers | None = None
+    on_existing_value: OnExistingValue | None = None
+    fingerprints: Fingerprints | None = None
+    build_index: BuildIndex | None = None
+
+
+class SkipConfig(_Strict):
+    """A check that shall not run, and why."""
+
+    check: str
+    table: str | None = None
+    reason: str = Field(min_length=1)
+
+
+class RelationConfig(_Strict):
+    """A reference that the database does not declare as a foreign key."""
+
+    child: str
+    """Table that refers, `schema.name` or `name`."""
+    columns: list[str] = Field(min_length=1)
+    """Its columns, in the order of the parent's key."""
+    parent: str
+    """Table that is referred to by its primary key."""
+
+
+class ValidationConfig(_Strict):
+    """What the checks allow."""
+
+    allowed_unmapped_tenants: list[str] = Field(default_factory=list)
+    """Tenants that may own rows without having a mapping (a system tenant); never migrated."""
+    severity: dict[str, Severity] = Field(default_factory=dict)
+    """Check name -> severity, where it differs from the registry."""
+    skip: list[SkipConfig] = Field(default_factory=list)
+    relations: list[RelationConfig] = Field(default_factory=list)
+
+
+class BackupsConfig(_Strict):
+    """Backups: where they go and how long they stay."""
+
+    retention_days: int = Field(7, ge=0)
+    directory: Path | None = None
+    max_bytes: int | None = Field(None, ge=0)
+
+
+class MigrationConfig(_Strict):
+    """The whole file."""
+
+    tenant_key_columns: list[str] = Field(default_factory=lambda: ["tenant_id"], min_length=1)
+    """Names of the legacy key column, exactly as in the catalog (case counts)."""
+    organization_column: str = "organization_id"
+    """Name of the column to fill."""
+    organizations: OrganizationsConfig = OrganizationsConfig()
+    interface_schema: str = "public"
+    """Schema of `tenant_org_mappings`, `migration_audit_log` and the three functions."""
+    schemas: SchemasConfig = SchemasConfig()
+    defaults: DefaultsConfig = DefaultsConfig()
+    tables: dict[str, TableConfig] = Field(default_factory=dict)
+    """Keyed `schema.table`; without a schema, the interface schema."""
+    validation: ValidationConfig = ValidationConfig()
+    cache_ttl_seconds: float = Field(300.0, ge=0)
+    """Seconds that the mapper's cache holds a mapping."""
+    backups: BackupsConfig = BackupsConfig()
+
+    @field_validator("tables", mode="before")
+    @classmethod
+    def _empty_table_is_default(cls, value: Any) -> Any:
+        return {k: ({} if v is None else v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def load_config(path: Path | None = None) -> MigrationConfig:
+    """Read the configuration.
+
+    Args:
+        path: the file; None: `TENANT_MIGRATION_CONFIG`, else `migration.yaml` if it is there, else defaults.
+
+    Raises:
+        ConfigurationError: the file is missing, is no YAML, or has an unknown or bad key; every problem is
+            listed with its path and, for an unknown key, the nearest known one.
+    """
+    if path is None:
+        named = os.environ.get(CONFIG_VARIABLE)
+        path = Path(named) if named else Path(DEFAULT_CONFIG_FILE)
+        if not named and not path.exists():
+            return MigrationConfig()
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"configuration file {path} is not YAML: {error}") from error
+    if raw is None:
+        return MigrationConfig()
+    if not isinstance(raw, dict):
+        raise ConfigurationError(f"configuration file {path} must be a mapping of keys, not {type(raw).__name__}")
+    try:
+        return MigrationConfig.model_validate(raw)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        raise ConfigurationError(f"configuration file {path} is wrong:\n{problems}") from error
+
+
+def _describe(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(location)
+    if problem["type"] != "extra_forbidden":
+        return f"{where}: {problem['msg']}"
+    nearest = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1, cutoff=0.0)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{where}: unknown key{hint}"
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """Return the keys that the model at `location` knows, walking through lists and dictionaries."""
+    model: type[BaseModel] | None = MigrationConfig
+    for part in location:
+        if model is None or part not in model.model_fields:
+            continue  # a list index, or the name of a table: the model stays the value's
+        model = _model_in(model.model_fields[part].annotation)
+    return sorted(model.model_fields) if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+
+
+def database_url(explicit: str | None = None) -> str:
+    """Return the libpq URI of the database to migrate.
+
+    Raises:
+        UsageError: neither given nor in the environment.
+    """
+    url = explicit or os.environ.get(DATABASE_URL_VARIABLE)
+    if not url:
+        raise UsageError(
+            f"no database: set {DATABASE_URL_VARIABLE} to its libpq URI, "
+            "or give --quickstart to use the embedded sample"
+        )
+    return url
+
+
+def actor() -> str:
+    """Return who acts, for the audit log: `TENANT_MIGRATION_ACTOR`, else the user of the operating system."""
+    named = os.environ.get(ACTOR_VARIABLE)
+    if named:
+        return named
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry in the password file
+        return f"uid {os.getuid()}"

@@ -1,0 +1,63 @@
+"""What a check is and what it says. Values only; the JSON of reports is made from them in `report.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+Phase = Literal["pre-migration", "post-migration"]
+SeverityLevel = Literal["critical", "warning", "info"]
+
+SAMPLE_LIMIT = 10
+"""Sample keys a result carries; counts are exact."""
+
+
+class Outcome(str, Enum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERRORED = "errored"
+    """It could not run; never counts as passed."""
+    SKIPPED = "skipped"
+    """It was told not to run, or had nothing to say; `reason` says why."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check on one table, for all tenants or for one."""
+
+    name: str
+    """Stable: `tenants_have_mapping`, `orphans`, `organization_matches_mapping`, ..."""
+    phase: Phase
+    table: str | None
+    """`schema.table`, or None for a check of the whole database (mapping, hierarchy)."""
+    outcome: Outcome
+    severity: SeverityLevel
+    description: str
+    """What is wrong when it failed, for a person: `Tenant IDs without organization mapping`."""
+    rows_checked: int
+    count: int
+    """How many rows, tenants or objects are wrong: exact. 0 when passed."""
+    duration_ms: float
+    column: str | None = None
+    tenant_id: str | None = None
+    """Set when the check was run for one tenant."""
+    examples: tuple[str, ...] = ()
+    """At most ten keys."""
+    reason: str | None = None
+    """Why it errored or was skipped."""
+    sqlstate: str | None = None
+    """Of the error."""
+    recommendation: str | None = None
+    reproduce: str | None = None
+    """A query that finds the rows."""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a migration must not go on: a critical failure, or any check that could not run."""
+        return self.outcome is Outcome.ERRORED or (
+            self.outcome is Outcome.FAILED and self.severity == "critical"
+        )
