@@ -1,0 +1,45 @@
+"""What became of one table in a run: the values that the command line, Dagster and the API show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tenant_migration.backfill.results import TableResult
+from tenant_migration.integrity.model import CheckResult, Outcome
+
+
+@dataclass(frozen=True)
+class TableOutcome:
+    """One table, for all tenants of the run's scope."""
+
+    table: str
+    state: Literal["completed", "failed", "blocked"]
+    """`completed` only when every tenant in scope is completed and verified."""
+    reason: str | None = None
+    result: TableResult | None = None
+    """What the engine did; None when it did not start."""
+    before: tuple[CheckResult, ...] = ()
+    after: tuple[CheckResult, ...] = ()
+    tenant_states: dict[str, str] = field(default_factory=dict)
+    tenant_rows: dict[str, int] = field(default_factory=dict)
+    """Rows written by this run for each tenant."""
+
+    @property
+    def failed_checks(self) -> tuple[CheckResult, ...]:
+        """The checks that stand against the table: critical failures and those that could not run."""
+        return tuple(check for check in (*self.before, *self.after) if check.blocks)
+
+
+def describe_blocking(checks: tuple[CheckResult, ...]) -> str:
+    """Return one sentence for each check that blocks: what, how many, which, or why it could not run."""
+    sentences = []
+    for check in checks:
+        if not check.blocks:
+            continue
+        if check.outcome is Outcome.ERRORED:
+            sentences.append(f"check {check.name} could not run: {check.reason}")
+            continue
+        examples = f" ({', '.join(check.examples)})" if check.examples else ""
+        sentences.append(f"{check.description}: {check.count:,}{examples}")
+    return "; ".join(sentences)

@@ -1,0 +1,43 @@
+"""Before an operation: a supported server, the installed schema, and the stored plan."""
+
+from __future__ import annotations
+
+import psycopg
+
+from tenant_migration.config import MigrationConfig
+from tenant_migration.database.connection import check_server
+from tenant_migration.database.install import require_installed
+from tenant_migration.errors import NoPlan, Refused
+from tenant_migration.planning.builder import build_plan
+from tenant_migration.planning.model import HazardLevel, Plan
+from tenant_migration.planning.storage import load_plan, store_plan
+
+
+def stored_or_new_plan(connection: psycopg.Connection, config: MigrationConfig, *, actor: str) -> Plan:
+    """Return the stored plan; make and store one when there is none yet.
+
+    A stored plan is never replaced here: a table that changed since is refused when it is migrated, with the
+    difference, and a person looks at it and stores a new plan with `plan --write`.
+
+    Raises:
+        NotInstalled: the private schema is missing.
+        UnsupportedServer: a standby, or too old.
+        Refused: the database as a whole cannot be migrated (the plan's own hazards).
+    """
+    check_server(connection, writes=True)
+    require_installed(connection)
+    try:
+        return load_plan(connection)
+    except NoPlan:
+        plan = build_plan(connection, config)
+    refuse_database_hazards(plan)
+    store_plan(connection, plan, actor)
+    return plan
+
+
+def refuse_database_hazards(plan: Plan) -> None:
+    """Raise Refused when a hazard of the whole database keeps every table from starting."""
+    refusals = [hazard for hazard in plan.hazards if hazard.level is HazardLevel.REFUSE]
+    if refusals:
+        lines = "\n".join(f"  {hazard.detail}; {hazard.way_out}" for hazard in refusals)
+        raise Refused(f"database {plan.database} cannot be migrated as it is:\n{lines}")

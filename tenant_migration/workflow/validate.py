@@ -1,0 +1,88 @@
+"""Runs the checks before a migration, or after one, and keeps the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from tenant_migration.config import MigrationConfig
+from tenant_migration.database import audit
+from tenant_migration.database.install import require_installed
+from tenant_migration.integrity.after import run_checks_after
+from tenant_migration.integrity.before import run_checks_before
+from tenant_migration.integrity.model import CheckResult, Phase
+from tenant_migration.integrity.report import build_report, store_report
+from tenant_migration.planning.model import Plan
+from tenant_migration.workflow.selection import select_tables, select_tenants
+
+Report = dict[str, Any]
+
+
+def validate(
+    connection: psycopg.Connection,
+    config: MigrationConfig,
+    plan: Plan,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+    actor: str,
+) -> Report:
+    """Run the checks before a migration.
+
+    Returns:
+        The JSON report; its status is `fail` when something critical was found or a check could not run.
+
+    Raises:
+        UnknownTable, UnknownTenant: a name that is not known.
+    """
+    return _run(
+        connection, config, plan, "pre-migration", run_checks_before, tables=tables, tenants=tenants, actor=actor
+    )
+
+
+def verify(
+    connection: psycopg.Connection,
+    config: MigrationConfig,
+    plan: Plan,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+    actor: str,
+) -> Report:
+    """Run the checks after a migration over every pair recorded as migrated. As `validate`."""
+    return _run(
+        connection, config, plan, "post-migration", run_checks_after, tables=tables, tenants=tenants, actor=actor
+    )
+
+
+def _run(
+    connection: psycopg.Connection,
+    config: MigrationConfig,
+    plan: Plan,
+    phase: Phase,
+    run_checks: Callable[..., list[CheckResult]],
+    *,
+    tables: Sequence[str] | None,
+    tenants: Sequence[str] | None,
+    actor: str,
+) -> Report:
+    require_installed(connection)
+    started = time.monotonic()
+    chosen = None if tables is None else [table.qualified_name for table in select_tables(plan, tables)]
+    selected = select_tenants(connection, config, tenants)
+    results = run_checks(connection, plan, config, tables=chosen, tenants=selected)
+    report = build_report(results, phase)
+    store_report(connection, report, None)
+    audit.record(
+        connection,
+        operation="validate" if phase == "pre-migration" else "verify",
+        actor=actor,
+        outcome=report["status"],
+        counts={"checks": len(results), "issues": report["totalIssues"], "critical": report["criticalIssues"]},
+        duration_ms=round((time.monotonic() - started) * 1000),
+        detail={"tables": chosen, "tenants": selected},
+    )
+    return report
