@@ -41,6 +41,12 @@ class Column:
     has_default: bool
     hashable: bool
     """Whether the type has a hash operator class, so that `hash_record_extended` can take it."""
+    comparable: bool = True
+    """Whether the type has a default order, hence an `=`: json, xml and point have none."""
+    default_sql: str | None = None
+    """The default's, or the generated column's, expression."""
+    generated_from: tuple[str, ...] = ()
+    """Columns that a generated column is computed from."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Index:
     summarizing: bool
     """BRIN from PostgreSQL 16 on: does not prevent HOT updates."""
     definition: str
+    immediate: bool = True
+    """Whether uniqueness is checked at once, not at the end of the statement or transaction."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,29 @@ class ForeignKey:
     deferrable: bool
     on_update: str
     on_delete: str
+    whole: bool = True
+    """False when only a partition carries it or is referred to, or when it compares periods: it orders tables,
+    but its columns alone do not say which rows are orphans."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A constraint that is no foreign key."""
+
+    name: str
+    kind: Literal["check", "unique", "primary key", "exclusion"]
+    columns: tuple[str, ...]
+    deferrable: bool
+    validated: bool
+    definition: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rewrite rule ON UPDATE."""
+
+    name: str
+    definition: str
 
 
 @dataclass(frozen=True)
@@ -92,6 +123,9 @@ class Trigger:
     function_source: str
     has_when: bool
     definition: str
+    language: str = "plpgsql"
+    deferrable: bool = False
+    """A constraint trigger that may run at commit."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +149,11 @@ class Leaf:
     relfilenode: int
     pages: int
     """From the file's size, not from statistics."""
+    foreign: bool = False
+    """On another server."""
+    has_replica_identity: bool = True
+    """Whether a published UPDATE of it is possible."""
+    indexes: tuple[Index, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,6 +190,17 @@ class Table:
     """Whether the connected role may UPDATE the table."""
     is_owner: bool
     """Whether the connected role is the owner or an inheriting member of it: DDL is possible."""
+    constraints: tuple[Constraint, ...] = ()
+    update_rules: tuple[Rule, ...] = ()
+    column_list_publications: tuple[str, ...] = ()
+    """Those of `publications` that name columns: a column added later is not replicated."""
+    can_read: bool = True
+    can_reference: bool = True
+    """Whether the connected role may declare a foreign key to the table."""
+    can_create_in_schema: bool = True
+    """Whether the connected role may build an index beside the table."""
+    has_inheritance_children: bool = False
+    """Other tables inherit from it (not partitions)."""
 
     def column(self, name: str) -> Column | None:
         """Return the column of this name, or None."""

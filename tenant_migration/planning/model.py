@@ -59,6 +59,11 @@ class ColumnRef(_Value):
     type_name: str
     base_type: str
 
+    @property
+    def quoted_type(self) -> str:
+        """`"schema"."name"`, as `managed_tables.key_type` has it and `canonical_key` takes it."""
+        return ".".join('"' + part.replace('"', '""') + '"' for part in (self.type_schema, self.type_name))
+
 
 class Relation(_Value):
     """A reference from a managed table to a managed table, declared or configured."""
@@ -92,6 +97,15 @@ class TableSettings(_Value):
     quarantine_max_share: float
 
 
+class Estimate(_Value):
+    """What migrating the whole table costs, about; None: not known, since the table was never analysed."""
+
+    rows: int | None
+    wal_bytes: int | None
+    heap_growth_bytes: int | None
+    seconds: float | None
+
+
 class TablePlan(_Value):
     """One managed table."""
 
@@ -114,7 +128,8 @@ class TablePlan(_Value):
     """Every column but the organization column and generated ones: their content must not change."""
     partitioned: bool
     leaves: tuple[str, ...]
-    """The tables that hold the rows (`schema.table`)."""
+    """The tables that hold the rows (`schema.table`) when the plan was made. Partitions come and go without a
+    new plan: whoever walks them reads them anew with `catalog.relations.read_leaves`."""
     tenant_index: str | None
     """An index that leads with the tenant key, or None: one tenant then costs a scan."""
     organization_index_exists: bool
@@ -125,9 +140,13 @@ class TablePlan(_Value):
     """-1: never analysed."""
     total_bytes: int
     settings: TableSettings
+    estimate: Estimate = Estimate(rows=None, wal_bytes=None, heap_growth_bytes=None, seconds=None)
     hazards: tuple[Hazard, ...]
     table_hash: str
-    """Over what this table's plan depends on, without what the tool itself created and without mappings."""
+    """Over `facts`."""
+    facts: tuple[str, ...] = ()
+    """What this table's plan depends on, one sentence a fact, in order; without what the tool itself created
+    and without mappings. Two plans differ in what their facts differ in."""
 
     @property
     def name(self) -> TableName:
@@ -164,6 +183,10 @@ class Plan(_Value):
     server_version: int
     interface_schema: str
     organizations: OrganizationsRef
+    organization_column: str = "organization_id"
+    """The configured name; a table's own is in its plan."""
+    tenant_key_columns: tuple[str, ...] = ("tenant_id",)
+    allowed_unmapped_tenants: tuple[str, ...] = ()
     tables: tuple[TablePlan, ...]
     """In order: parents before children."""
     relations: tuple[Relation, ...]
@@ -173,6 +196,11 @@ class Plan(_Value):
     """Tables with the key that the configuration leaves out."""
     derivable: tuple[str, ...] = ()
     """Tables without the key that belong to a tenant through a foreign key: `schema.table: column -> parent`."""
+
+    @property
+    def refusals(self) -> tuple[Hazard, ...]:
+        """The hazards of the database as a whole that keep every table from starting."""
+        return tuple(hazard for hazard in self.hazards if hazard.level is HazardLevel.REFUSE)
 
     def table(self, name: str) -> TablePlan | None:
         """Return the table of this name: `schema.table`, or the bare name where it is unique."""

@@ -1,0 +1,41 @@
+"""Reads constraints that are no foreign keys: CHECK, and what may be deferred."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tenant_migration.catalog.model import Constraint
+
+_CONSTRAINTS = """
+SELECT k.conrelid::bigint AS table_oid, k.conname::text AS name, k.contype::text AS kind,
+       k.condeferrable AS is_deferrable, k.convalidated AS validated, pg_get_constraintdef(k.oid) AS definition,
+       ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u (number, position)
+               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number
+              ORDER BY u.position) AS columns
+  FROM pg_constraint k
+ WHERE k.conrelid = ANY (%(oids)s::oid[]) AND k.contype IN ('c', 'u', 'p', 'x')
+ ORDER BY k.conrelid, k.conname
+"""
+_KINDS = {"c": "check", "u": "unique", "p": "primary key", "x": "exclusion"}
+
+
+def read_constraints(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, list[Constraint]]:
+    """Read the constraints of these tables by oid."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(_CONSTRAINTS, {"oids": oids}).fetchall()
+    constraints: dict[int, list[Constraint]] = {}
+    for row in rows:
+        constraints.setdefault(row["table_oid"], []).append(
+            Constraint(
+                name=row["name"],
+                kind=_KINDS[row["kind"]],  # type: ignore[arg-type]
+                columns=tuple(row["columns"]),
+                deferrable=row["is_deferrable"],
+                validated=row["validated"],
+                definition=row["definition"],
+            )
+        )
+    return constraints

@@ -1,0 +1,68 @@
+"""Whether a table still is what its plan was made for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+
+from tenant_migration.catalog.model import Table
+from tenant_migration.catalog.reader import read_catalog
+from tenant_migration.config import MigrationConfig, TableConfig
+from tenant_migration.errors import PlanOutdated
+from tenant_migration.planning.created import read_created_objects
+from tenant_migration.planning.facts import facts_hash, table_facts
+from tenant_migration.planning.model import TablePlan
+from tenant_migration.planning.settings import table_settings
+
+_SHOWN = 10
+
+
+def refuse_if_changed(connection: psycopg.Connection[Any], config: MigrationConfig, table: TablePlan) -> None:
+    """Compare the table and its configuration with the facts of its plan. Reads this table alone.
+
+    Raises:
+        PlanOutdated: the table is gone, or a fact came or went; the message lists which.
+    """
+    catalog = read_catalog(connection, config, only=[table.name])
+    found = catalog.table(table.name)
+    if found is None:
+        raise PlanOutdated(
+            f"{table.qualified_name} does not exist any more: run `tenant-migration plan --write`"
+        )
+    table_config = _config_of(config, table)
+    facts = table_facts(
+        found,
+        [key for key in catalog.foreign_keys if key.child == table.name],
+        tenant_column=_tenant_column(found, table_config, config, planned=table.tenant_column.name),
+        organization_column=table_config.organization_id_column or config.organization_column,
+        settings=table_settings(config.defaults, table_config),
+        dependencies=table_config.dependencies,
+        created=read_created_objects(connection),
+    )
+    if facts_hash(facts) == table.table_hash:
+        return
+    planned, now = set(table.facts), set(facts)
+    differences = [f"  gone: {fact}" for fact in sorted(planned - now)]
+    differences += [f"  new: {fact}" for fact in sorted(now - planned)]
+    shown = "\n".join(differences[:_SHOWN])
+    more = f"\n  and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    raise PlanOutdated(
+        f"{table.qualified_name} changed since its plan was stored:\n{shown}{more}\n"
+        "Look at `tenant-migration plan`, then store the new one with `tenant-migration plan --write`."
+    )
+
+
+def _config_of(config: MigrationConfig, table: TablePlan) -> TableConfig:
+    by_name = {
+        text if "." in text else f"{config.interface_schema}.{text}": own
+        for text, own in config.tables.items()
+    }
+    return by_name.get(table.qualified_name, TableConfig())
+
+
+def _tenant_column(table: Table, table_config: TableConfig, config: MigrationConfig, *, planned: str) -> str:
+    """Return the key that discovery would find now; one found by foreign key is asked only for its existence."""
+    by_name = next((key for key in config.tenant_key_columns if table.column(key)), planned)
+    column = table_config.tenant_id_column or by_name
+    return column if table.column(column) else f"{column}, which is missing"

@@ -1,0 +1,82 @@
+"""What a hazard function is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tenant_migration.catalog.model import Catalog, Column, ForeignKey, Table
+from tenant_migration.config import MigrationConfig
+from tenant_migration.planning.created import CreatedObjects
+from tenant_migration.planning.discovery import Discovery, ManagedTable
+from tenant_migration.planning.model import Hazard, HazardLevel, TableSettings
+from tenant_migration.planning.organizations import Organizations
+from tenant_migration.planning.tenant_values import TenantValues
+
+
+@dataclass(frozen=True)
+class DatabaseContext:
+    """What is known of the database as a whole."""
+
+    catalog: Catalog
+    config: MigrationConfig
+    discovery: Discovery
+    organizations: Organizations
+    created: CreatedObjects
+
+
+@dataclass(frozen=True)
+class TableContext:
+    """What is known of one managed table."""
+
+    database: DatabaseContext
+    managed: ManagedTable
+    settings: TableSettings
+    foreign_keys: tuple[ForeignKey, ...]
+    """Those that the table declares."""
+    values: TenantValues | None
+    """What the grouped scan found; None: it was not asked for."""
+
+    @property
+    def table(self) -> Table:
+        """The table itself."""
+        return self.managed.table
+
+    @property
+    def name(self) -> str:
+        """`schema.table`."""
+        return str(self.managed.name)
+
+    @property
+    def organization_column(self) -> str:
+        """Name of the column to fill."""
+        return self.managed.organization_column
+
+    @property
+    def existing_column(self) -> Column | None:
+        """The organization column where it is there already."""
+        return self.table.column(self.organization_column)
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """The root and its leaves, as text."""
+        return (self.name, *(str(leaf.name) for leaf in self.table.leaves))
+
+    @property
+    def column_is_ours(self) -> bool:
+        """Whether the tool made the organization column."""
+        return self.database.created.has("column", self.organization_column, self.relations)
+
+
+def refuse(name: str, detail: str, way_out: str) -> Hazard:
+    """Build a hazard that keeps the table from starting."""
+    return Hazard(name=name, level=HazardLevel.REFUSE, detail=detail, way_out=way_out)
+
+
+def warn(name: str, detail: str, way_out: str) -> Hazard:
+    """Build a hazard that the reader should know."""
+    return Hazard(name=name, level=HazardLevel.WARN, detail=detail, way_out=way_out)
+
+
+def info(name: str, detail: str, way_out: str) -> Hazard:
+    """Build a hazard that only tells."""
+    return Hazard(name=name, level=HazardLevel.INFO, detail=detail, way_out=way_out)
