@@ -1,6 +1,4 @@
--- The private schema and what this installation is about.
--- Variables (psql -v name=value; defaults in install.sql): interface_schema, organizations_schema,
--- organizations_table, organizations_id, organizations_parent_id, organization_column, tenant_key_columns.
+-- The private schema, and what this installation is about.
 
 CREATE SCHEMA IF NOT EXISTS tenant_migration;
 REVOKE ALL ON SCHEMA tenant_migration FROM PUBLIC;
@@ -12,7 +10,7 @@ CREATE TABLE IF NOT EXISTS tenant_migration.settings (
     organizations_schema    name NOT NULL,
     organizations_table     name NOT NULL,
     organizations_id        name NOT NULL,
-    organizations_parent_id name,
+    organizations_parent_id name,                         -- NULL: the table has no such column
     organization_column     name NOT NULL,
     tenant_key_columns      name[] NOT NULL,
     allowed_unmapped_tenants text[] NOT NULL DEFAULT '{}',
@@ -21,3 +19,55 @@ CREATE TABLE IF NOT EXISTS tenant_migration.settings (
     installed_at            timestamptz NOT NULL DEFAULT now(),
     upgraded_at             timestamptz NOT NULL DEFAULT now()
 );
+
+-- An installation stays what it is: another interface schema or other organizations would leave the mappings,
+-- the audit log and their references behind.
+DO $$
+DECLARE
+    installed tenant_migration.settings;
+BEGIN
+    SELECT * INTO installed FROM tenant_migration.settings;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF installed.schema_version > current_setting('tenant_migration.schema_version')::integer THEN
+        RAISE EXCEPTION 'database % holds schema version % of tenant_migration, this release knows %',
+            current_database(), installed.schema_version, current_setting('tenant_migration.schema_version')
+            USING ERRCODE = 'TM001', HINT = 'Use the release that installed it, or a later one.';
+    END IF;
+    IF installed.interface_schema <> current_setting('tenant_migration.interface_schema') THEN
+        RAISE EXCEPTION 'tenant_migration is installed with interface_schema %, not %',
+            installed.interface_schema, current_setting('tenant_migration.interface_schema')
+            USING ERRCODE = 'TM001',
+                  HINT = format('Set interface_schema to %s, or remove the installation first (sql/uninstall.sql).',
+                                installed.interface_schema);
+    END IF;
+    IF (installed.organizations_schema, installed.organizations_table, installed.organizations_id) IS DISTINCT FROM
+       (current_setting('tenant_migration.organizations_schema')::name,
+        current_setting('tenant_migration.organizations_table')::name,
+        current_setting('tenant_migration.organizations_id')::name) THEN
+        RAISE EXCEPTION 'tenant_migration is installed for organizations %.%(%), not %.%(%)',
+            installed.organizations_schema, installed.organizations_table, installed.organizations_id,
+            current_setting('tenant_migration.organizations_schema'),
+            current_setting('tenant_migration.organizations_table'),
+            current_setting('tenant_migration.organizations_id')
+            USING ERRCODE = 'TM001',
+                  HINT = 'Name the installed ones, or remove the installation first (sql/uninstall.sql).';
+    END IF;
+END $$;
+
+INSERT INTO tenant_migration.settings AS s
+    (schema_version, interface_schema, organizations_schema, organizations_table, organizations_id,
+     organizations_parent_id, organization_column, tenant_key_columns)
+SELECT :'schema_version', :'interface_schema', :'organizations_schema', :'organizations_table', :'organizations_id',
+       (SELECT a.attname
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = :'organizations_schema' AND c.relname = :'organizations_table'
+          AND a.attname = :'organizations_parent_id' AND a.attnum > 0 AND NOT a.attisdropped),
+       :'organization_column', :'tenant_key_columns'::name[]
+ON CONFLICT (singleton) DO UPDATE SET
+    schema_version = excluded.schema_version,
+    organizations_parent_id = excluded.organizations_parent_id,
+    organization_column = excluded.organization_column,
+    tenant_key_columns = excluded.tenant_key_columns,
+    upgraded_at = now();

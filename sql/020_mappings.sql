@@ -23,3 +23,7 @@ CREATE TABLE IF NOT EXISTS tenant_migration.tenants (
     tenant_number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id     text NOT NULL UNIQUE
 );
+
+-- The same table under a name that does not depend on the configuration, for bodies of functions.
+CREATE OR REPLACE VIEW tenant_migration.tenant_org_mappings WITH (security_invoker = true) AS
+    SELECT * FROM :"interface_schema".tenant_org_mappings;

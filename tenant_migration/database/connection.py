@@ -1,0 +1,241 @@
+"""Connections and transactions: every setting that keeps us from hurting a live database, in one place.
+
+Belongs here: opening a connection, the frame of a transaction, what kind of server it is. A connection pooler
+may drop connection options, so whatever a write depends on is set again inside `transaction()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import psycopg
+from psycopg import conninfo, pq, sql
+
+from tenant_migration.errors import DatabaseUnavailable, UnsupportedServer, UsageError
+
+OLDEST_SERVER = 150000
+"""As `server_version_num`: security_invoker views and NULLS NOT DISTINCT begin with 15."""
+
+CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_MS = 5_000
+"""Of statements outside `transaction()`: reads and single statements. Never a wait without a limit."""
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+"""After which the server ends a transaction whose client hangs: an open one keeps its locks."""
+CANCEL_TIMEOUT_S = 5.0
+
+SEARCH_PATH = "pg_catalog, pg_temp"
+"""Nothing of the application's schemas: a function or an operator planted there is never called by us."""
+
+Isolation = Literal["read committed", "repeatable read", "serializable"]
+
+_INSIDE_A_TRANSACTION = (
+    pq.TransactionStatus.ACTIVE,
+    pq.TransactionStatus.INTRANS,
+    pq.TransactionStatus.INERROR,
+)
+_POOLER_REFUSALS = ("unsupported startup parameter", "client_connection_check_interval")
+
+
+def connect(url: str, *, read_only: bool = False, application_name: str | None = None) -> psycopg.Connection:
+    """Open a connection to the database to migrate.
+
+    Args:
+        url: libpq URI or keywords.
+        read_only: refuse every write on this connection.
+        application_name: shown in `pg_stat_activity`; default `tenant_migration`.
+
+    Returns:
+        A connection in autocommit mode; writes go through `transaction()`.
+
+    Raises:
+        UsageError: the URI cannot be read; the message does not repeat it, it may hold a password.
+        DatabaseUnavailable: the server cannot be reached or refuses the role.
+    """
+    parameters = _parse(url)
+    parameters.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
+    parameters["application_name"] = application_name or "tenant_migration"
+    given_options = str(parameters.pop("options", "") or "")
+    options = " ".join(filter(None, (given_options, _options(read_only))))
+    try:
+        connection = _open(parameters, options)
+    except psycopg.OperationalError as error:
+        if not any(refusal in str(error) for refusal in _POOLER_REFUSALS):
+            raise _unavailable(parameters, error) from None
+        try:
+            connection = _open(parameters, given_options)
+        except psycopg.OperationalError as again:
+            raise _unavailable(parameters, again) from None
+    connection.read_only = (
+        True if read_only else None
+    )  # transaction() asks: a pooler may have dropped the option
+    return connection
+
+
+@contextlib.contextmanager
+def transaction(
+    connection: psycopg.Connection,
+    *,
+    lock_timeout_ms: int = 500,
+    statement_timeout_ms: int = 30_000,
+    read_only: bool = False,
+    isolation: Isolation | None = None,
+) -> Iterator[psycopg.Connection]:
+    """Run the body in one transaction: committed when the body ends, rolled back when it raises.
+
+    Also rolled back on what is no `Exception` (Ctrl-C, Dagster's interrupts): the statement that runs on the
+    server is cancelled first, so that nothing of ours goes on working unseen.
+
+    Args:
+        connection: in autocommit mode, outside of a transaction: there are no nested ones, since a
+            sub-transaction's id would hide who wrote a row.
+        lock_timeout_ms: longest wait for one lock; 0 would be for ever and is refused.
+        statement_timeout_ms: longest time of one statement; 0 is no limit.
+        read_only: refuse every write.
+        isolation: default read committed.
+
+    Raises:
+        ValueError: without a limit for lock waits.
+        psycopg.errors.ActiveSqlTransaction: the connection is inside a transaction already.
+        psycopg.errors.InFailedSqlTransaction: the body swallowed an error: nothing could have been committed.
+    """
+    if lock_timeout_ms <= 0:
+        raise ValueError("lock_timeout_ms must be positive: nothing waits for a lock without a limit")
+    if connection.info.transaction_status in _INSIDE_A_TRANSACTION:
+        raise psycopg.errors.ActiveSqlTransaction("transactions are not nested")
+    read_only = read_only or bool(connection.read_only)
+    try:
+        connection.execute(_begin(lock_timeout_ms, statement_timeout_ms, read_only, isolation))
+        yield connection
+        if connection.info.transaction_status == pq.TransactionStatus.INERROR:
+            raise psycopg.errors.InFailedSqlTransaction(
+                "an error was swallowed inside the transaction; rolled back"
+            )
+        connection.execute("COMMIT")
+    except BaseException:
+        _abandon(connection)
+        raise
+
+
+def check_server(connection: psycopg.Connection, *, writes: bool) -> None:
+    """Refuse servers that the suite does not run on.
+
+    Args:
+        connection: to the server.
+        writes: whether the caller is going to write.
+
+    Raises:
+        UnsupportedServer: older than 15, a standby, or read only while the caller writes.
+    """
+    version = connection.info.server_version
+    if version < OLDEST_SERVER:
+        raise UnsupportedServer(
+            f"the server runs PostgreSQL {version // 10000}; supported from {OLDEST_SERVER // 10000} on"
+        )
+    row = connection.execute(
+        "SELECT pg_catalog.pg_is_in_recovery(), "
+        "pg_catalog.current_setting('default_transaction_read_only') = 'on'"
+    ).fetchone()
+    in_recovery, is_read_only = row if row is not None else (False, False)
+    where = f"{connection.info.host or 'the local server'}, database {connection.info.dbname}"
+    if in_recovery:
+        raise UnsupportedServer(f"{where} is a standby (in recovery); connect to the primary")
+    if writes and is_read_only:
+        raise UnsupportedServer(
+            f"{where} is read only (default_transaction_read_only = on); "
+            f"set it off for role {connection.info.user}"
+        )
+
+
+def _parse(url: str) -> dict[str, Any]:
+    advice = (
+        "write it as postgresql://user:password@host:5432/database, "
+        "with @ : / ? # % in the password percent-encoded"
+    )
+    try:
+        parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(url))
+    except psycopg.ProgrammingError:  # its message quotes what it could not read: perhaps the password
+        raise UsageError(f"the database URL cannot be read; {advice}") from None
+    if "@" in str(parameters.get("host", "")):  # a bare @ in the password: the rest of it became the host
+        raise UsageError(f"the database URL names no usable host; {advice}")
+    return parameters
+
+
+def _options(read_only: bool) -> str:
+    settings = {
+        "row_security": "off",  # a policy that would hide rows is an error, not a silent zero (R1)
+        "search_path": SEARCH_PATH.replace(" ", ""),
+        "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MS}ms",
+        "client_connection_check_interval": "1s",  # a killed client's statement ends within a second
+    }
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
+    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+
+
+def _open(parameters: dict[str, Any], options: str) -> psycopg.Connection:
+    if options:
+        parameters = {**parameters, "options": options}
+    return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
+
+
+def _unavailable(parameters: dict[str, Any], error: psycopg.Error) -> DatabaseUnavailable:
+    cause = " ".join(str(error).split())
+    for secret in filter(None, (parameters.get("password"), parameters.get("sslpassword"))):
+        cause = cause.replace(str(secret), "***")
+    target = ", ".join(
+        f"{label} {parameters.get(key) or default}"
+        for label, key, default in (
+            ("host", "host", "(local)"),
+            ("port", "port", "5432"),
+            ("database", "dbname", "(default)"),
+            ("user", "user", "(default)"),
+        )
+    )
+    return DatabaseUnavailable(f"cannot connect to {target}: {cause}")
+
+
+def _begin(
+    lock_timeout_ms: int, statement_timeout_ms: int, read_only: bool, isolation: Isolation | None
+) -> sql.Composed:
+    """Build BEGIN and the settings as one message: one round trip for each batch."""
+    settings = {
+        "lock_timeout": f"{lock_timeout_ms}ms",
+        "statement_timeout": f"{statement_timeout_ms}ms",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MS}ms",
+        "row_security": "off",
+        "search_path": SEARCH_PATH,
+        "tenant_migration.backfill": "on",  # our sync and claim triggers let these writes pass
+    }
+    return sql.SQL("BEGIN{isolation}{read_only}; SELECT {settings}").format(
+        isolation=sql.SQL(f" ISOLATION LEVEL {isolation.upper()}" if isolation else ""),
+        read_only=sql.SQL(" READ ONLY" if read_only else ""),
+        settings=sql.SQL(", ").join(
+            sql.SQL("pg_catalog.set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+            for name, value in settings.items()
+        ),
+    )
+
+
+def _abandon(connection: psycopg.Connection) -> None:
+    """Cancel what runs and roll back; a connection that cannot be brought to rest is closed.
+
+    The server rolls back when the connection is gone, so closing is always safe. Errors here must not take
+    the place of the one that is being raised.
+    """
+    if connection.closed:
+        return
+    try:
+        if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
+            connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+            while connection.pgconn.get_result() is not None:  # the cancelled statement's answer
+                pass
+        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            connection.execute("ROLLBACK")
+    except psycopg.Error:
+        connection.close()
+    except BaseException:  # interrupted again while rolling back: the newer interruption is raised
+        connection.close()
+        raise
