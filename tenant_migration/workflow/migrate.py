@@ -135,13 +135,24 @@ def migrate_table(
     in_scope = list(run.tenants) if tenants is None else list(tenants)
     try:
         outcome = _migrate_table(
-            connection, config, plan, table, table_id, run, in_scope, tenants is None, skip_validation, progress
+            connection,
+            config,
+            plan,
+            table,
+            table_id,
+            run,
+            in_scope,
+            tenants is None,
+            skip_validation,
+            progress,
         )
     except BaseException as error:
         _record(connection, run, table, "failed", started, detail={"error": _sentence(error)})
         raise
     rows = outcome.result.rows_migrated if outcome.result else 0
-    _record(connection, run, table, outcome.state, started, counts={"rows_migrated": rows}, reason=outcome.reason)
+    _record(
+        connection, run, table, outcome.state, started, counts={"rows_migrated": rows}, reason=outcome.reason
+    )
     return outcome
 
 
@@ -161,7 +172,9 @@ def _migrate_table(
     waiting = tenants_waiting_for_parents(connection, table, in_scope)
     for parents in {tuple(missing) for missing in waiting.values()}:
         blocked = [tenant for tenant, missing in waiting.items() if tuple(missing) == parents]
-        _set_states(connection, table_id, run, blocked, State.BLOCKED, f"parents not completed: {', '.join(parents)}")
+        _set_states(
+            connection, table_id, run, blocked, State.BLOCKED, f"parents not completed: {', '.join(parents)}"
+        )
     free = [tenant for tenant in in_scope if tenant not in waiting]
     blocked_reason = _blocked_sentence(waiting)
     if in_scope and not free:
@@ -260,6 +273,7 @@ def migrate(
     with_parents: bool = False,
     skip_validation: bool = False,
     progress: ProgressCallback | None = None,
+    dagster_run_id: str | None = None,
 ) -> list[TableOutcome]:
     """Do a whole selection in one run, parents first. A failed table blocks its children, not its neighbours."""
     scope = resolve_scope(
@@ -271,7 +285,7 @@ def migrate(
         with_parents=with_parents,
         skip_validation=skip_validation,
     )
-    run = begin(connection, config, plan, scope, actor=actor)
+    run = begin(connection, config, plan, scope, actor=actor, dagster_run_id=dagster_run_id)
     outcomes: list[TableOutcome] = []
     try:
         for table in scope.tables:
@@ -319,7 +333,9 @@ def _refuse_pending_parents(connection: psycopg.Connection, config: MigrationCon
             lines.append(f"  {table.qualified_name}: {_blocked_sentence(waiting)}")
     if lines:
         raise Refused(
-            "parents are pending:\n" + "\n".join(lines) + "\nmigrate the parents first, or give --with-parents"
+            "parents are pending:\n"
+            + "\n".join(lines)
+            + "\nmigrate the parents first, or give --with-parents"
         )
 
 
@@ -340,7 +356,9 @@ def _refuse_unmapped_tenants(
 def _mapped_tenants(connection: psycopg.Connection, config: MigrationConfig) -> list[str]:
     from psycopg import sql  # noqa: PLC0415
 
-    query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(sql.Identifier(config.interface_schema))
+    query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(
+        sql.Identifier(config.interface_schema)
+    )
     return [row[0] for row in connection.execute(query)]
 
 

@@ -29,8 +29,18 @@ def validate(
     tables: Sequence[str] | None = None,
     tenants: Sequence[str] | None = None,
     actor: str,
+    on_results: Callable[[list[CheckResult]], None] | None = None,
 ) -> Report:
     """Run the checks before a migration.
+
+    Args:
+        connection: to the database.
+        config: settings.
+        plan: the tables.
+        tables: these only; None: all.
+        tenants: these only; None: all.
+        actor: for the audit record.
+        on_results: gets the results of all checks, from which the report is made.
 
     Returns:
         The JSON report; its status is `fail` when something critical was found or a check could not run.
@@ -39,7 +49,15 @@ def validate(
         UnknownTable, UnknownTenant: a name that is not known.
     """
     return _run(
-        connection, config, plan, "pre-migration", run_checks_before, tables=tables, tenants=tenants, actor=actor
+        connection,
+        config,
+        plan,
+        "pre-migration",
+        run_checks_before,
+        tables=tables,
+        tenants=tenants,
+        actor=actor,
+        on_results=on_results,
     )
 
 
@@ -51,10 +69,19 @@ def verify(
     tables: Sequence[str] | None = None,
     tenants: Sequence[str] | None = None,
     actor: str,
+    on_results: Callable[[list[CheckResult]], None] | None = None,
 ) -> Report:
     """Run the checks after a migration over every pair recorded as migrated. As `validate`."""
     return _run(
-        connection, config, plan, "post-migration", run_checks_after, tables=tables, tenants=tenants, actor=actor
+        connection,
+        config,
+        plan,
+        "post-migration",
+        run_checks_after,
+        tables=tables,
+        tenants=tenants,
+        actor=actor,
+        on_results=on_results,
     )
 
 
@@ -68,12 +95,15 @@ def _run(
     tables: Sequence[str] | None,
     tenants: Sequence[str] | None,
     actor: str,
+    on_results: Callable[[list[CheckResult]], None] | None,
 ) -> Report:
     require_installed(connection)
     started = time.monotonic()
     chosen = None if tables is None else [table.qualified_name for table in select_tables(plan, tables)]
     selected = select_tenants(connection, config, tenants)
     results = run_checks(connection, plan, config, tables=chosen, tenants=selected)
+    if on_results is not None:
+        on_results(results)
     report = build_report(results, phase)
     store_report(connection, report, None)
     audit.record(
@@ -81,7 +111,11 @@ def _run(
         operation="validate" if phase == "pre-migration" else "verify",
         actor=actor,
         outcome=report["status"],
-        counts={"checks": len(results), "issues": report["totalIssues"], "critical": report["criticalIssues"]},
+        counts={
+            "checks": len(results),
+            "issues": report["totalIssues"],
+            "critical": report["criticalIssues"],
+        },
         duration_ms=round((time.monotonic() - started) * 1000),
         detail={"tables": chosen, "tenants": selected},
     )
