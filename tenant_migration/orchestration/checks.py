@@ -1,0 +1,124 @@
+"""The two gates of every table as asset checks: `validation` before the first write, `verification` after the last.
+
+Belongs here: their specifications and the translation of results. The checks themselves are in `integrity`, and the
+gate stands inside the table's own op, so that no selection in the UI goes around it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from tenant_migration.integrity.model import CheckResult
+from tenant_migration.orchestration import metadata
+from tenant_migration.orchestration.partitions import tenants_partitions
+from tenant_migration.workflow.outcome import TableOutcome, describe_blocking
+
+VALIDATION = "validation"
+VERIFICATION = "verification"
+
+_DESCRIPTIONS = {
+    VALIDATION: "The checks before the migration: nothing is written for a tenant while one stands against it.",
+    VERIFICATION: "The checks after the migration: every row has the organization that the mapping says.",
+}
+
+
+def check_specs(key: dg.AssetKey) -> dict[str, dg.AssetCheckSpec]:
+    """Return the two checks of a table, one result for each tenant."""
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview in this release of Dagster, to which pyproject.toml pins us.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return {
+            name: dg.AssetCheckSpec(
+                name, asset=key, description=description, blocking=True, partitions_def=tenants_partitions
+            )
+            for name, description in _DESCRIPTIONS.items()
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says about one tenant."""
+
+    check_name: str
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    description: str
+    metadata: metadata.Metadata
+
+    def as_result(self, key: dg.AssetKey) -> dg.AssetCheckResult:
+        """Return it as what an asset's op yields."""
+        return dg.AssetCheckResult(
+            asset_key=key,
+            check_name=self.check_name,
+            passed=self.passed,
+            severity=self.severity,
+            description=self.description,
+            metadata=self.metadata,
+        )
+
+
+def verdicts(outcome: TableOutcome, tenant_id: str) -> list[Verdict]:
+    """Return what the gates say about one tenant of a table; a gate that was not reached says nothing."""
+    found = []
+    if outcome.before:
+        found.append(judge(VALIDATION, outcome.before))
+    elif outcome.result is not None:
+        found.append(_skipped())
+    state = outcome.tenant_states.get(tenant_id)
+    if outcome.result is not None and state in ("completed", "failed"):
+        verdict = judge(VERIFICATION, checks_on(outcome.after, tenant_id))
+        if verdict.passed and state == "failed":
+            verdict = _failed(outcome)
+        found.append(verdict)
+    return found
+
+
+def judge(check_name: str, checks: Sequence[CheckResult]) -> Verdict:
+    """Return a gate's verdict: it passed when it ran and nothing stands against the table."""
+    blocking = tuple(check for check in checks if check.blocks)
+    passed = not blocking and bool(checks)
+    description = describe_blocking(blocking) or (f"{len(checks)} checks" if checks else "no check ran")
+    return Verdict(
+        check_name=check_name,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=description,
+        metadata=metadata.of_checks(checks),
+    )
+
+
+def checks_on(checks: Sequence[CheckResult], tenant_id: str) -> tuple[CheckResult, ...]:
+    """Return the checks without the failures that name only other tenants."""
+    return tuple(check for check in checks if not check.blocks or _concerns(check, tenant_id))
+
+
+def _concerns(check: CheckResult, tenant_id: str) -> bool:
+    named = check.details.get("tenants")
+    if check.tenant_id is not None:
+        return check.tenant_id == tenant_id
+    return not named or tenant_id in named
+
+
+def _skipped() -> Verdict:
+    return Verdict(
+        check_name=VALIDATION,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="not run: the run was told to skip the validation",
+        metadata={},
+    )
+
+
+def _failed(outcome: TableOutcome) -> Verdict:
+    """Return the verdict on a tenant that failed although no check names it: rows remain, or are quarantined."""
+    return Verdict(
+        check_name=VERIFICATION,
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=outcome.reason or "the migration of this tenant failed",
+        metadata=metadata.of_checks(outcome.after),
+    )

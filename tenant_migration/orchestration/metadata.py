@@ -1,0 +1,217 @@
+"""Results as Dagster metadata: numbers that its UI plots, tables as markdown.
+
+A number has the same key on every asset and check, or the UI cannot plot it. Samples are capped where they are
+made; counts are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import dagster as dg
+
+from tenant_migration.backfill.results import DryRunTable, TableResult
+from tenant_migration.integrity.model import CheckResult
+from tenant_migration.orchestration.names import mappings_key
+from tenant_migration.planning.model import Plan, TablePlan
+from tenant_migration.workflow.outcome import TableOutcome
+
+Metadata = dict[str, dg.MetadataValue]
+
+
+def of_table(table: TablePlan, plan: Plan) -> Metadata:
+    """Describe a table as the plan has it."""
+    mappings = mappings_key(plan)
+    metadata: Metadata = {
+        "dagster/table_name": dg.MetadataValue.text(f"{plan.database}.{table.qualified_name}"),
+        "dagster/column_lineage": dg.MetadataValue.column_lineage(
+            dg.TableColumnLineage(
+                {
+                    table.organization_column: [
+                        dg.TableColumnDep(asset_key=mappings, column_name="tenant_id"),
+                        dg.TableColumnDep(asset_key=mappings, column_name="organization_id"),
+                    ]
+                }
+            )
+        ),
+        "position": dg.MetadataValue.int(table.position),
+        "tenant_column": dg.MetadataValue.text(f"{table.tenant_column.name} {table.tenant_column.type_name}"),
+        "organization_column": dg.MetadataValue.text(table.organization_column),
+        "strategy": dg.MetadataValue.text(table.strategy.value),
+        "strategy_reason": dg.MetadataValue.text(table.strategy_reason),
+        "estimated_rows": dg.MetadataValue.int(table.estimated_rows),
+        "total_bytes": dg.MetadataValue.int(table.total_bytes),
+    }
+    if table.hazards:
+        metadata["hazards"] = markdown_table(
+            ("level", "hazard", "what is there", "way out"),
+            [(hazard.level.value, hazard.name, hazard.detail, hazard.way_out) for hazard in table.hazards],
+        )
+    return metadata
+
+
+def of_outcome(outcome: TableOutcome, tenant_id: str | None = None) -> Metadata:
+    """Describe what became of a table.
+
+    Args:
+        outcome: of the table's part of a run.
+        tenant_id: the tenant whose rows are meant; None: all that the run had in scope.
+    """
+    metadata: Metadata = {"state": dg.MetadataValue.text(_state(outcome, tenant_id))}
+    if outcome.reason:
+        metadata["reason"] = dg.MetadataValue.text(outcome.reason)
+    if outcome.result is not None:
+        metadata |= _of_result(outcome.result)
+        if tenant_id is not None:
+            metadata["rows_migrated"] = dg.MetadataValue.int(outcome.tenant_rows.get(tenant_id, 0))
+            metadata["tenants_in_pass"] = dg.MetadataValue.int(len(outcome.tenant_states))
+    return metadata
+
+
+def _state(outcome: TableOutcome, tenant_id: str | None) -> str:
+    return outcome.state if tenant_id is None else outcome.tenant_states.get(tenant_id, outcome.state)
+
+
+def _of_result(result: TableResult) -> Metadata:
+    metadata: Metadata = {
+        "rows_migrated": dg.MetadataValue.int(result.rows_migrated),
+        "rows_kept": dg.MetadataValue.int(result.rows_kept),
+        "rows_remaining": dg.MetadataValue.int(result.rows_remaining),
+        "rows_quarantined": dg.MetadataValue.int(result.rows_quarantined),
+        "rows_per_second": dg.MetadataValue.float(round(result.rows_per_second, 1)),
+        "batches": dg.MetadataValue.int(result.batches),
+        "hot_share": dg.MetadataValue.float(round(result.hot_share, 4)),
+        "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
+        "strategy": dg.MetadataValue.text(result.strategy),
+        "migration_run": dg.MetadataValue.int(result.run_id),
+    }
+    if result.created:
+        metadata["created"] = markdown_list(result.created)
+    if result.waiting:
+        metadata["waiting"] = markdown_list(result.waiting)
+    if result.quarantined:
+        metadata["quarantined"] = markdown_table(
+            ("tenant", "row", "SQLSTATE", "constraint", "message"),
+            [
+                (row.tenant_id, str(row.row_key), row.sqlstate, row.constraint or "", row.message)
+                for row in result.quarantined
+            ],
+        )
+    return metadata
+
+
+def of_dry_run(dry_run: DryRunTable, tenant_id: str | None = None) -> Metadata:
+    """Describe what a real run would do; for one tenant, its own rows."""
+    rows = dry_run.rows_to_migrate if tenant_id is None else dry_run.rows_by_tenant.get(tenant_id, 0)
+    metadata: Metadata = {
+        "dry_run": dg.MetadataValue.bool(True),
+        "rows_to_migrate": dg.MetadataValue.int(rows),
+    }
+    if tenant_id is None:
+        metadata |= {
+            "rows_to_keep": dg.MetadataValue.int(dry_run.rows_to_keep),
+            "rows_null_tenant": dg.MetadataValue.int(dry_run.rows_null_tenant),
+            "rows_allowed_unmapped": dg.MetadataValue.int(dry_run.rows_allowed_unmapped),
+            "rows_unmapped": dg.MetadataValue.int(dry_run.rows_unmapped),
+            "rows_already_done": dg.MetadataValue.int(dry_run.rows_already_done),
+            "estimated_wal_bytes": dg.MetadataValue.int(dry_run.estimated_wal_bytes),
+            "estimated_heap_growth_bytes": dg.MetadataValue.int(dry_run.estimated_heap_growth_bytes),
+            "estimated_seconds": dg.MetadataValue.float(round(dry_run.estimated_seconds, 3)),
+        }
+    if dry_run.statements:
+        metadata["statements"] = markdown_list(f"`{statement}`" for statement in dry_run.statements)
+    if dry_run.refusals:
+        metadata["refusals"] = markdown_list(dry_run.refusals)
+    return metadata
+
+
+def of_checks(checks: Sequence[CheckResult]) -> Metadata:
+    """Describe a gate: how many checks ran, how many stand against the table, and each of them."""
+    return {
+        "checks": dg.MetadataValue.int(len(checks)),
+        "blocking": dg.MetadataValue.int(sum(check.blocks for check in checks)),
+        "rows_checked": dg.MetadataValue.int(max((check.rows_checked for check in checks), default=0)),
+        "findings": dg.MetadataValue.int(sum(check.count for check in checks)),
+        "results": markdown_table(
+            ("check", "outcome", "severity", "rows checked", "count", "what"),
+            [
+                (
+                    check.name,
+                    check.outcome.value,
+                    check.severity,
+                    f"{check.rows_checked:,}",
+                    f"{check.count:,}",
+                    _explain(check),
+                )
+                for check in checks
+            ],
+        ),
+    }
+
+
+def _explain(check: CheckResult) -> str:
+    examples = f" ({', '.join(check.examples)})" if check.examples else ""
+    reason = f": {check.reason}" if check.reason else ""
+    return f"{check.description}{examples}{reason}"
+
+
+def of_report(report: Mapping[str, object]) -> Metadata:
+    """Describe a report of all tables."""
+    issues = report["issues"]
+    assert isinstance(issues, list)  # noqa: S101 - the report's own form
+    return {
+        "status": dg.MetadataValue.text(str(report["status"])),
+        **{
+            key: dg.MetadataValue.int(int(str(report[name])))
+            for key, name in (
+                ("issues", "totalIssues"),
+                ("critical", "criticalIssues"),
+                ("warnings", "warningIssues"),
+            )
+        },
+        "findings": markdown_table(
+            ("severity", "table", "what", "count"),
+            [
+                (issue["severity"], issue.get("table") or "", issue["description"], f"{issue['count']:,}")
+                for issue in issues
+            ],
+        ),
+    }
+
+
+def of_outcomes(outcomes: Sequence[TableOutcome]) -> Metadata:
+    """Describe a whole run, one line a table."""
+    return {
+        "rows_migrated": dg.MetadataValue.int(
+            sum(outcome.result.rows_migrated for outcome in outcomes if outcome.result)
+        ),
+        "tables": markdown_table(
+            ("table", "state", "rows migrated", "rows/s", "reason"),
+            [
+                (
+                    outcome.table,
+                    outcome.state,
+                    f"{outcome.result.rows_migrated:,}" if outcome.result else "",
+                    f"{outcome.result.rows_per_second:,.0f}" if outcome.result else "",
+                    outcome.reason or "",
+                )
+                for outcome in outcomes
+            ],
+        ),
+    }
+
+
+def markdown_list(lines: Iterable[str]) -> dg.MetadataValue:
+    """Return lines as a markdown list."""
+    return dg.MetadataValue.md("\n".join(f"* {line}" for line in lines))
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dg.MetadataValue:
+    """Return rows as a markdown table; what a cell holds stays text."""
+    lines = [_markdown_row(head), _markdown_row(["---"] * len(head)), *(_markdown_row(row) for row in rows)]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

@@ -1,0 +1,155 @@
+"""Where Dagster keeps its runs and events: a PostgreSQL database of its own.
+
+Belongs here: finding that database from the environment, and refusing the one that is migrated. `dagster.yaml` names
+the class below, so that every process finds the same storage without another variable: the command line, the
+webserver, the daemon, a run's worker.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, sql
+from sqlalchemy.engine import URL
+
+from tenant_migration.config import DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
+from tenant_migration.errors import DatabaseUnavailable, Refused, UsageError
+from tenant_migration.orchestration.compat import ConfigurableClassData, DagsterPostgresStorage, UserConfigSchema
+from tenant_migration.quickstart.folders import cluster_folder, ensure_dagster_home
+from tenant_migration.quickstart.server import start_server
+
+EMBEDDED_DATABASE = "dagster"
+CONNECT_TIMEOUT_S = 10
+_DEFAULT_PORT = "5432"
+
+_IDENTITY = """
+    SELECT pg_catalog.pg_postmaster_start_time(), oid
+    FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+"""
+
+
+class SharedStorage(DagsterPostgresStorage):  # type: ignore[misc]  # dagster_postgres carries no types
+    """Dagster's PostgreSQL storage at `TENANT_MIGRATION_DAGSTER_URL`, else in the embedded server."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """Return what `dagster.yaml` may say."""
+        return {"scheme": str}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: dict[str, Any]
+    ) -> SharedStorage:
+        """Open the storage, making its tables when they are not there.
+
+        Raises:
+            DatabaseUnavailable: it cannot be reached.
+            Refused: it is the database that is migrated.
+        """
+        url = storage_url()
+        database_url = os.environ.get(DATABASE_URL_VARIABLE)
+        if database_url and _address(url) == _address(database_url):
+            raise _same_database()
+        _reach(url)
+        return cls(postgres_url=sqlalchemy_url(url, config_value["scheme"]), inst_data=inst_data)
+
+
+def storage_url() -> str:
+    """Return the libpq URI of Dagster's storage; starts the embedded server when that is where it is."""
+    return os.environ.get(DAGSTER_URL_VARIABLE) or _embedded_url()
+
+
+def describe_storage() -> str:
+    """Return where Dagster's storage is, without credentials, as a sentence."""
+    url = os.environ.get(DAGSTER_URL_VARIABLE)
+    if not url:
+        return f"Dagster's storage: the embedded server in {cluster_folder()} ({DAGSTER_URL_VARIABLE} is not set)"
+    host, port, database = _address(url)
+    return f"Dagster's storage: host {host or '(local)'}, port {port}, database {database}"
+
+
+def refuse_same_database(database_url: str) -> None:
+    """Raise Refused when Dagster's storage is the database that is migrated.
+
+    The names in two URIs can differ and still mean one database (an address, an alias, a socket), so the servers are
+    asked: the moment the server started, to the microsecond, and the database's number.
+    """
+    if _identity(storage_url()) == _identity(database_url):
+        raise _same_database()
+
+
+def sqlalchemy_url(url: str, scheme: str) -> str:
+    """Return a libpq URI, of a unix socket too, in the form that SQLAlchemy takes, with its driver spelled out."""
+    parameters = _parse(url)
+    known = {
+        "username": parameters.pop("user", None),
+        "password": parameters.pop("password", None),
+        "database": parameters.pop("dbname", None),
+    }
+    return URL.create(scheme, query=parameters, **known).render_as_string(hide_password=False)
+
+
+def _same_database() -> Refused:
+    return Refused(
+        f"Dagster's storage and the database to migrate are the same: point {DAGSTER_URL_VARIABLE} at a database of "
+        "its own, or unset it to use the embedded server"
+    )
+
+
+def _embedded_url() -> str:
+    ensure_dagster_home()
+    folder = cluster_folder()
+    folder.parent.mkdir(mode=0o711, exist_ok=True)
+    server = start_server(folder)
+    with psycopg.connect(server.uri(), autocommit=True) as connection:
+        known = connection.execute("SELECT FROM pg_catalog.pg_database WHERE datname = %s", [EMBEDDED_DATABASE])
+        if known.fetchone() is None:
+            try:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(EMBEDDED_DATABASE)))
+            except psycopg.errors.DuplicateDatabase:
+                pass  # another process of ours was faster: it is there, which is all that is asked
+    return server.uri(EMBEDDED_DATABASE)
+
+
+def _reach(url: str) -> None:
+    """Fail at once and clearly: Dagster would try five times and show a stack of its own."""
+    with _connect(url):
+        pass
+
+
+def _identity(url: str) -> tuple[Any, ...] | None:
+    with _connect(url) as connection:
+        return connection.execute(_IDENTITY).fetchone()
+
+
+def _connect(url: str) -> psycopg.Connection:
+    parameters = {"connect_timeout": CONNECT_TIMEOUT_S, **_parse(url)}
+    try:
+        return psycopg.connect(**parameters, autocommit=True)
+    except psycopg.OperationalError as error:
+        host, port, database = _address(url)
+        cause = " ".join(str(error).split())
+        password = parameters.get("password")
+        if password:
+            cause = cause.replace(str(password), "***")
+        raise DatabaseUnavailable(
+            f"cannot reach host {host or '(local)'}, port {port}, database {database}: {cause}; "
+            f"Dagster records every migration there ({DAGSTER_URL_VARIABLE}; unset: the embedded server)"
+        ) from None
+
+
+def _address(url: str) -> tuple[str, str, str]:
+    parameters = _parse(url)
+    database = parameters.get("dbname") or parameters.get("user") or ""
+    return (parameters.get("host", ""), str(parameters.get("port") or _DEFAULT_PORT), database)
+
+
+def _parse(url: str) -> dict[str, Any]:
+    try:
+        return dict(conninfo.conninfo_to_dict(url))
+    except psycopg.ProgrammingError:  # its message quotes what it could not read: perhaps the password
+        raise UsageError(
+            f"{DAGSTER_URL_VARIABLE} cannot be read; write it as postgresql://user:password@host:5432/database"
+        ) from None
