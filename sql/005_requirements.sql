@@ -15,7 +15,26 @@ DECLARE
     id               record;
     name_in_use      text;
 BEGIN
-    -- 1. The application's schema, and one that is not ours.
+    -- 1. Our own schema: may we, and is this the same installation? (settings refuses to become another one)
+    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tenant_migration') THEN
+        IF NOT EXISTS (SELECT FROM pg_namespace
+                       WHERE nspname = 'tenant_migration' AND pg_has_role(nspowner, 'USAGE')) THEN
+            RAISE EXCEPTION 'schema tenant_migration belongs to role %, and role % does not inherit its rights',
+                (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'tenant_migration'), current_user
+                USING ERRCODE = 'TM001', HINT = 'Install as that role, or as a member of it.';
+        END IF;
+    ELSIF NOT has_database_privilege(current_database(), 'CREATE') THEN
+        RAISE EXCEPTION 'role % may not create schemas in database %', current_user, current_database()
+            USING ERRCODE = 'TM001',
+                  HINT = format('Run as its owner: GRANT CREATE ON DATABASE %I TO %I;', current_database(), current_user);
+    END IF;
+    IF to_regclass('tenant_migration.settings') IS NOT NULL THEN
+        EXECUTE 'UPDATE tenant_migration.settings SET schema_version = $1, interface_schema = $2, '
+                'organizations_schema = $3, organizations_table = $4, organizations_id = $5'
+        USING current_setting('tenant_migration.schema_version')::integer, interface_schema, in_schema, in_table, id_column;
+    END IF;
+
+    -- 2. The application's schema.
     IF interface_schema = 'tenant_migration' OR in_schema = 'tenant_migration' THEN
         RAISE EXCEPTION 'schema tenant_migration is the tool''s own: it cannot hold your tables'
             USING ERRCODE = 'TM001', HINT = 'Choose another interface_schema, for example public.';
@@ -25,7 +44,7 @@ BEGIN
             USING ERRCODE = 'TM001', HINT = 'Create it, or name another interface_schema.';
     END IF;
 
-    -- 2. The organizations: a table, whose id is a uuid and a key.
+    -- 3. The organizations: a table, whose id is a uuid and a key.
     SELECT c.oid, c.relkind INTO relation
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = in_schema AND c.relname = in_table;
@@ -59,7 +78,7 @@ BEGIN
                   HINT = format('Run: ALTER TABLE %I.%I ADD UNIQUE (%I);', in_schema, in_table, id_column);
     END IF;
 
-    -- 3. Rights.
+    -- 4. Rights.
     IF NOT has_schema_privilege(in_schema, 'USAGE') OR NOT has_table_privilege(relation.oid, 'REFERENCES')
        OR NOT has_table_privilege(relation.oid, 'SELECT') THEN
         RAISE EXCEPTION 'role % may not read or reference table %', current_user, organizations
@@ -72,20 +91,7 @@ BEGIN
             USING ERRCODE = 'TM001',
                   HINT = format('Run as its owner: GRANT USAGE, CREATE ON SCHEMA %I TO %I;', interface_schema, current_user);
     END IF;
-    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tenant_migration') THEN
-        IF NOT EXISTS (SELECT FROM pg_namespace
-                       WHERE nspname = 'tenant_migration' AND pg_has_role(nspowner, 'USAGE')) THEN
-            RAISE EXCEPTION 'schema tenant_migration belongs to role %, and role % does not inherit its rights',
-                (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'tenant_migration'), current_user
-                USING ERRCODE = 'TM001', HINT = 'Install as that role, or as a member of it.';
-        END IF;
-    ELSIF NOT has_database_privilege(current_database(), 'CREATE') THEN
-        RAISE EXCEPTION 'role % may not create schemas in database %', current_user, current_database()
-            USING ERRCODE = 'TM001',
-                  HINT = format('Run as its owner: GRANT CREATE ON DATABASE %I TO %I;', current_database(), current_user);
-    END IF;
-
-    -- 4. Tables of our names that another tool made: taking them for ours would lose what they hold.
+    -- 5. Tables of our names that another tool made: taking them for ours would lose what they hold.
     IF to_regclass('tenant_migration.settings') IS NULL THEN
         SELECT c.relname INTO name_in_use
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

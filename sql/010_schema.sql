@@ -20,41 +20,36 @@ CREATE TABLE IF NOT EXISTS tenant_migration.settings (
     upgraded_at             timestamptz NOT NULL DEFAULT now()
 );
 
--- An installation stays what it is: another interface schema or other organizations would leave the mappings,
--- the audit log and their references behind.
-DO $$
-DECLARE
-    installed tenant_migration.settings;
+-- An installation stays what it is, whoever updates the settings: another interface schema or other organizations
+-- would leave the mappings, the audit log and their references behind.
+CREATE OR REPLACE FUNCTION tenant_migration.keep_installation() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    SELECT * INTO installed FROM tenant_migration.settings;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    IF installed.schema_version > current_setting('tenant_migration.schema_version')::integer THEN
+    IF NEW.schema_version < OLD.schema_version THEN
         RAISE EXCEPTION 'database % holds schema version % of tenant_migration, this release knows %',
-            current_database(), installed.schema_version, current_setting('tenant_migration.schema_version')
+            current_database(), OLD.schema_version, NEW.schema_version
             USING ERRCODE = 'TM001', HINT = 'Use the release that installed it, or a later one.';
     END IF;
-    IF installed.interface_schema <> current_setting('tenant_migration.interface_schema') THEN
+    IF NEW.interface_schema <> OLD.interface_schema THEN
         RAISE EXCEPTION 'tenant_migration is installed with interface_schema %, not %',
-            installed.interface_schema, current_setting('tenant_migration.interface_schema')
+            OLD.interface_schema, NEW.interface_schema
             USING ERRCODE = 'TM001',
                   HINT = format('Set interface_schema to %s, or remove the installation first (sql/uninstall.sql).',
-                                installed.interface_schema);
+                                OLD.interface_schema);
     END IF;
-    IF (installed.organizations_schema, installed.organizations_table, installed.organizations_id) IS DISTINCT FROM
-       (current_setting('tenant_migration.organizations_schema')::name,
-        current_setting('tenant_migration.organizations_table')::name,
-        current_setting('tenant_migration.organizations_id')::name) THEN
-        RAISE EXCEPTION 'tenant_migration is installed for organizations %.%(%), not %.%(%)',
-            installed.organizations_schema, installed.organizations_table, installed.organizations_id,
-            current_setting('tenant_migration.organizations_schema'),
-            current_setting('tenant_migration.organizations_table'),
-            current_setting('tenant_migration.organizations_id')
+    IF (NEW.organizations_schema, NEW.organizations_table, NEW.organizations_id) IS DISTINCT FROM
+       (OLD.organizations_schema, OLD.organizations_table, OLD.organizations_id) THEN
+        RAISE EXCEPTION 'tenant_migration is installed for organizations %.% (%), not %.% (%)',
+            OLD.organizations_schema, OLD.organizations_table, OLD.organizations_id,
+            NEW.organizations_schema, NEW.organizations_table, NEW.organizations_id
             USING ERRCODE = 'TM001',
                   HINT = 'Name the installed ones, or remove the installation first (sql/uninstall.sql).';
     END IF;
+    RETURN NEW;
 END $$;
+CREATE OR REPLACE TRIGGER keep_installation
+    BEFORE UPDATE OF schema_version, interface_schema, organizations_schema, organizations_table, organizations_id
+    ON tenant_migration.settings FOR EACH ROW EXECUTE FUNCTION tenant_migration.keep_installation();
 
 INSERT INTO tenant_migration.settings AS s
     (schema_version, interface_schema, organizations_schema, organizations_table, organizations_id,

@@ -1,5 +1,6 @@
 -- States of runs, of tables in a run, and of (table, tenant) pairs: which may follow which, enforced and logged.
 -- SQLSTATE TM003: a transition that is not in the table.
+-- The trigger functions are SECURITY DEFINER: nobody needs, or gets, the right to write into the log.
 
 CREATE TABLE IF NOT EXISTS tenant_migration.state_transitions (
     from_state text NOT NULL,
@@ -54,7 +55,7 @@ CREATE INDEX IF NOT EXISTS state_log_pair_idx ON tenant_migration.state_log (tab
 
 -- One row changes at a time, and every batch updates counters of the same row: row triggers with a WHEN.
 CREATE OR REPLACE FUNCTION tenant_migration.check_run_state() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     was constant text := CASE TG_OP WHEN 'INSERT' THEN 'pending' ELSE OLD.state END;
     part_of_table integer := (to_jsonb(NEW) ->> 'table_id')::integer;    -- runs have no table
@@ -79,7 +80,7 @@ CREATE OR REPLACE TRIGGER state_updated AFTER UPDATE OF state ON tenant_migratio
 
 -- 40,000 pairs may change in one statement: statement triggers over the changed rows as a set.
 CREATE OR REPLACE FUNCTION tenant_migration.check_pair_states() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wrong record;
 BEGIN
@@ -127,7 +128,7 @@ CREATE OR REPLACE TRIGGER states_updated AFTER UPDATE ON tenant_migration.table_
 
 -- A pair is only forgotten when nothing that we wrote is left of it, or by reset_migration().
 CREATE OR REPLACE FUNCTION tenant_migration.forget_pairs() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     resetting constant boolean := coalesce(current_setting('tenant_migration.resetting', true), '') = 'on';
     live      record;

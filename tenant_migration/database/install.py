@@ -17,7 +17,7 @@ _LOCK_TIMEOUT_MS = 5_000
 _STATEMENT_TIMEOUT_MS = 300_000
 
 _REQUIREMENT = "TM001"
-"""SQLSTATE of sql/005_requirements.sql and sql/010_schema.sql."""
+"""SQLSTATE of a requirement that does not hold (sql/005_requirements.sql, sql/010_schema.sql)."""
 
 _FIND_SETTINGS = """
     SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
