@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+
+from tenant_migration.quickstart.folders import SOCKET_NAME
+
+_NO_PROCESS = 4_194_305
+"""Above the largest number that a process can have on Linux."""
 
 
 def is_running(data_folder: Path) -> bool:
@@ -12,23 +18,39 @@ def is_running(data_folder: Path) -> bool:
     return pid is not None and _names(_command_of(pid), data_folder)
 
 
-def remove_stale_pid_file(data_folder: Path) -> None:
-    """Remove the file of a server that is gone when its number now belongs to another program.
+def disown_stale_pid(data_folder: Path, socket_folder: Path) -> None:
+    """Take the number of a server that is gone out of its files when another process, or a zombie, has it.
 
-    After a restart of the machine or of a container numbers repeat; PostgreSQL would refuse for ever.
+    After a restart of the machine or of a container numbers repeat; PostgreSQL would refuse for ever. Only
+    the number is replaced: by the rest it still sees backends that outlived their server.
     """
-    pid = recorded_pid(data_folder)
-    command = _command_of(pid) if pid is not None else ""
-    if command and not _names(command, data_folder):
-        (data_folder / "postmaster.pid").unlink()
+    if is_running(data_folder):
+        return
+    for file in (data_folder / "postmaster.pid", socket_folder / f"{SOCKET_NAME}.lock"):
+        pid = _number_in(file)
+        if pid is not None and _exists(pid):
+            _, rest = file.read_text().split("\n", maxsplit=1)
+            file.write_text(f"{_NO_PROCESS}\n{rest}")
 
 
 def recorded_pid(data_folder: Path) -> int | None:
     """Return the process number that the cluster's last server wrote, None when it was stopped."""
+    return _number_in(data_folder / "postmaster.pid")
+
+
+def _number_in(file: Path) -> int | None:
     try:
-        return int((data_folder / "postmaster.pid").read_text().split(maxsplit=1)[0])
+        return int(file.read_text().split(maxsplit=1)[0])
     except (FileNotFoundError, IndexError):
         return None
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):  # of another user's PostgreSQL says the same
+        return False
+    return True
 
 
 def _names(command: str, data_folder: Path) -> bool:
@@ -37,7 +59,7 @@ def _names(command: str, data_folder: Path) -> bool:
 
 
 def _command_of(pid: int) -> str:
-    """Return a process's command line; empty: no such process, or another user's hidden one."""
+    """Return a process's command line; empty: no such process, a zombie, or another user's hidden one."""
     proc = Path("/proc")
     if (proc / "self").exists():
         try:

@@ -13,6 +13,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from urllib.parse import quote
 from tenant_migration.errors import DatabaseUnavailable, Refused
 from tenant_migration.quickstart.binaries import SUPPORTED_VERSIONS, program_folder
 from tenant_migration.quickstart.folders import open_to_others, socket_folder
-from tenant_migration.quickstart.postmaster import is_running, remove_stale_pid_file
+from tenant_migration.quickstart.postmaster import disown_stale_pid, is_running
 from tenant_migration.quickstart.server_user import ServerUser, server_user
 
 __all__ = ["SUPPORTED_VERSIONS", "EmbeddedServer", "start_server", "stop_server"]
@@ -30,6 +31,9 @@ __all__ = ["SUPPORTED_VERSIONS", "EmbeddedServer", "start_server", "stop_server"
 START_TIMEOUT_S = 60
 _LOG_TAIL_LINES = 15
 _SUPERUSER = "postgres"
+_OUTLIVED = "pre-existing shared memory block"
+_BACKENDS_END_S = 5
+"""Backends of a server that was killed notice it within a moment; until then no other starts."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ def _make_private(folder: Path, user: ServerUser) -> None:
 
 
 def _start(server: EmbeddedServer, user: ServerUser, settings: Mapping[str, str]) -> None:
-    remove_stale_pid_file(server.data_folder)
+    disown_stale_pid(server.data_folder, server.socket_folder)
     if server.socket_folder != server.data_folder:
         _make_private(server.socket_folder, user)
     options = {
@@ -174,12 +178,19 @@ def _start(server: EmbeddedServer, user: ServerUser, settings: Mapping[str, str]
     log = server.data_folder / "log"
     arguments = ["-w", "-t", str(START_TIMEOUT_S), "-D", str(server.data_folder), "-l", str(log)]
     given = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in options.items())
-    try:
-        _run(server, user, "pg_ctl", [*arguments, "-o", given, "start"])
-    except DatabaseUnavailable as error:
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        tail = "\n".join(lines[-_LOG_TAIL_LINES:])
-        raise DatabaseUnavailable(f"{error}\nIts log {log} ends with:\n{tail}") from error
+    deadline = time.monotonic() + _BACKENDS_END_S
+    while True:
+        try:
+            return _run(server, user, "pg_ctl", [*arguments, "-o", given, "start"])
+        except DatabaseUnavailable as error:
+            tail = "\n".join(_log_tail(log))
+            if _OUTLIVED not in tail or time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"{error}\nIts log {log} ends with:\n{tail}") from error
+            time.sleep(0.2)
+
+
+def _log_tail(log: Path) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:] if log.exists() else []
 
 
 def _run(server: EmbeddedServer, user: ServerUser, program: str, arguments: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""The embedded server, its folders, and the sample."""
