@@ -199,6 +199,8 @@ class Table:
     """Whether the connected role may declare a foreign key to the table."""
     can_create_in_schema: bool = True
     """Whether the connected role may build an index beside the table."""
+    partition_key: tuple[str, ...] = ()
+    """Columns that decide a row's partition, on every level; empty where there are no partitions."""
     has_inheritance_children: bool = False
     """Other tables inherit from it (not partitions)."""
 
@@ -240,6 +242,8 @@ class Catalog:
     tables: tuple[Table, ...]
     foreign_keys: tuple[ForeignKey, ...]
     dependents: tuple[Dependent, ...] = field(default=())
+    functions_that_cannot_write: frozenset[str] = frozenset()
+    """Of the functions that triggers call, by bare name: those of which every one is STABLE or IMMUTABLE."""
 
     def table(self, name: TableName) -> Table | None:
         """Return the table of this name, or None."""

@@ -15,6 +15,7 @@ from tenant_migration.catalog.columns import read_columns
 from tenant_migration.catalog.constraints import read_constraints
 from tenant_migration.catalog.dependents import read_dependents
 from tenant_migration.catalog.foreign_keys import read_foreign_keys
+from tenant_migration.catalog.functions import called, read_functions_that_cannot_write
 from tenant_migration.catalog.indexes import read_indexes, row_identity
 from tenant_migration.catalog.model import Catalog, Column, Index, Leaf, Table, TableName
 from tenant_migration.catalog.policies import read_policies
@@ -79,6 +80,10 @@ def read_catalog(
             if only is None
             else ()
         )
+        functions_that_cannot_write = read_functions_that_cannot_write(
+            connection,
+            {name for of_table in triggers.values() for trigger in of_table for name in called(trigger)},
+        )
     tables = tuple(
         _table(
             relation,
@@ -98,6 +103,7 @@ def read_catalog(
         tables=tuple(sorted(tables, key=lambda table: table.name)),
         foreign_keys=foreign_keys,
         dependents=dependents,
+        functions_that_cannot_write=functions_that_cannot_write,
     )
 
 
@@ -170,6 +176,7 @@ def _table(
         is_owner=all(part["is_owner"] for part in (row, *leaf_rows)),
         can_reference=row["can_reference"],
         can_create_in_schema=all(part["can_create_in_schema"] for part in (row, *leaf_rows)),
+        partition_key=relation.partition_key,
         has_inheritance_children=row["is_inherited"],
         **facts,
     )

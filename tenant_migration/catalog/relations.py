@@ -17,6 +17,15 @@ INTERFACE_TABLES = ("tenant_org_mappings", "migration_audit_log")
 _RELATIONS = """
 SELECT c.oid::bigint AS oid,
        coalesce(pg_partition_root(c.oid), c.oid)::oid::bigint AS root_oid,
+       ARRAY(SELECT a.attname::text
+               FROM pg_partitioned_table p
+               JOIN pg_attribute a ON a.attrelid = p.partrelid
+              WHERE p.partrelid = c.oid
+                AND (a.attnum = ANY (p.partattrs::int2[])
+                     OR (p.partexprs IS NOT NULL
+                         AND pg_get_partkeydef(c.oid) ~ ('\m' || regexp_replace(a.attname, '\W', '.', 'g') || '\M')))
+                AND a.attnum > 0
+              ORDER BY a.attnum) AS partition_key,
        n.nspname::text AS schema, c.relname::text AS name,
        c.relkind::text AS kind, c.relpersistence::text AS persistence,
        pg_get_userbyid(c.relowner)::text AS owner,
@@ -68,6 +77,7 @@ class Relation:
 
     row: dict[str, Any]
     leaf_rows: tuple[dict[str, Any], ...]
+    partition_key: tuple[str, ...]
 
     @property
     def oid(self) -> int:
@@ -108,10 +118,16 @@ def read_relations(
             },
         ).fetchall()
     leaves: dict[int, list[dict[str, Any]]] = {}
+    partition_keys: dict[int, set[str]] = {}
     for row in rows:
+        partition_keys.setdefault(row["root_oid"], set()).update(row["partition_key"])
         if row["kind"] != "p":
             leaves.setdefault(row["root_oid"], []).append(row)
-    return [Relation(row, tuple(leaves.get(row["oid"], ()))) for row in rows if row["oid"] == row["root_oid"]]
+    return [
+        Relation(row, tuple(leaves.get(row["oid"], ())), tuple(sorted(partition_keys[row["oid"]])))
+        for row in rows
+        if row["oid"] == row["root_oid"]
+    ]
 
 
 def estimated_rows(leaf_rows: Collection[dict[str, Any]]) -> int:

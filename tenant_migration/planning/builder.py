@@ -19,13 +19,14 @@ from tenant_migration.planning.estimate import estimate
 from tenant_migration.planning.facts import facts_hash, table_facts
 from tenant_migration.planning.hazards.context import DatabaseContext, TableContext
 from tenant_migration.planning.hazards.registry import database_hazards, table_hazards
+from tenant_migration.planning.leading_index import leading_index
 from tenant_migration.planning.model import ColumnRef, Plan, Relation, TablePlan
 from tenant_migration.planning.order import components_in_order
 from tenant_migration.planning.organizations import resolve_organizations
 from tenant_migration.planning.relations import managed_relations
 from tenant_migration.planning.settings import table_settings
-from tenant_migration.planning.strategy import choose_strategy, first_index_on
-from tenant_migration.planning.tenant_values import TenantValues
+from tenant_migration.planning.strategy import choose_strategy
+from tenant_migration.planning.tenant_values import TenantValues, count_tenant_values, mapping_is_readable
 
 
 def build_plan(
@@ -61,9 +62,18 @@ def build_plan(
     parents = _parents(catalog, discovery, relations, dependencies)
     foreign_keys = _by_child(catalog)
     database = DatabaseContext(
-        catalog=catalog, config=config, discovery=discovery, organizations=organizations, created=created
+        catalog=catalog,
+        config=config,
+        discovery=discovery,
+        organizations=organizations,
+        created=created,
+        mapping_known=mapping_is_readable(connection, config.interface_schema),
     )
-    values: dict[TableName, TenantValues] = {}
+    values: dict[TableName, TenantValues] = (
+        count_tenant_values(connection, discovery.managed, config, mapping_known=database.mapping_known)
+        if count_rows
+        else {}
+    )
 
     managed = {str(found.name): found for found in discovery.managed}
     tables: list[TablePlan] = []
@@ -154,8 +164,8 @@ def plan_table(
         ),
         partitioned=table.kind == "partitioned",
         leaves=tuple(str(leaf.name) for leaf in table.leaves),
-        tenant_index=tenant_index(managed),
-        organization_index_exists=first_index_on(table, organization_column) is not None,
+        tenant_index=leading_index(table, managed.tenant_column.name),
+        organization_index_exists=leading_index(table, organization_column) is not None,
         organization_foreign_key_exists=any(
             key.child_columns == (organization_column,)
             and organizations.table is not None
@@ -177,19 +187,6 @@ def plan_table(
         table_hash=facts_hash(facts),
         facts=facts,
     )
-
-
-def tenant_index(managed: ManagedTable) -> str | None:
-    """Return an index that leads with the tenant key and holds every row of a tenant, or None."""
-    usable = [
-        index.name
-        for index in managed.table.indexes
-        if index.valid
-        and not index.partial
-        and index.method in ("btree", "hash")
-        and index.columns[:1] == (managed.tenant_column.name,)
-    ]
-    return min(usable, default=None)
 
 
 def _key_columns(managed: ManagedTable) -> list[Column]:

@@ -10,9 +10,15 @@ import psycopg
 
 from tenant_migration.catalog.relations import PRIVATE_SCHEMA
 
-_EXISTS = """
-SELECT pg_catalog.to_regclass('tenant_migration.created_objects') IS NOT NULL
-       AND pg_catalog.has_schema_privilege('tenant_migration', 'USAGE')
+# Looked up by name in the catalogs: to_regclass raises where the schema may not be used.
+_READABLE = """
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = %s AND c.relname = 'created_objects'
+       AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+       AND NOT pg_catalog.row_security_active(c.oid)
+)
 """
 _CREATED = """
 SELECT kind, object_name::text, on_relation FROM tenant_migration.created_objects WHERE dropped_at IS NULL
@@ -31,13 +37,8 @@ class CreatedObjects:
 
 
 def read_created_objects(connection: psycopg.Connection[Any]) -> CreatedObjects:
-    """Read the registry; empty where the private schema is not installed."""
-    known = connection.execute(
-        "SELECT pg_catalog.to_regnamespace(%s) IS NOT NULL", (PRIVATE_SCHEMA,)
-    ).fetchone()
-    if known is None or not known[0]:
-        return CreatedObjects()
-    readable = connection.execute(_EXISTS).fetchone()
+    """Read the registry; empty where the private schema is not installed or closed to the connected role."""
+    readable = connection.execute(_READABLE, (PRIVATE_SCHEMA,)).fetchone()
     if readable is None or not readable[0]:
         return CreatedObjects()
     return CreatedObjects(frozenset(connection.execute(_CREATED).fetchall()))

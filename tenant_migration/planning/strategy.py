@@ -14,11 +14,17 @@ def choose_strategy(table: Table, organization_column: str, build_index: BuildIn
     0.54x the WAL of an UPDATE that maintains every index (performance.md P2b, P10). One index on the organization
     column, even an invalid one, ends that.
     """
-    index = first_index_on(table, organization_column)
+    follows = {column.name for column in table.columns if organization_column in column.generated_from}
+    index = _first_index(table, {organization_column, *follows})
     if index is not None:
+        holds = (
+            organization_column
+            if organization_column in index.mentions
+            else f"what follows {organization_column}"
+        )
         return (
             Strategy.CTID_RANGES,
-            f"index {index.name} holds {organization_column}, so no update can be HOT: ranges of pages, once",
+            f"index {index.name} holds {holds}, so no update can be HOT: ranges of pages, once",
         )
     if build_index == "early":
         return (
@@ -36,7 +42,9 @@ def choose_strategy(table: Table, organization_column: str, build_index: BuildIn
     )
 
 
-def first_index_on(table: Table, column: str) -> Index | None:
-    """Return an index of the table or of a leaf that an update of the column must maintain."""
+def _first_index(table: Table, columns: set[str]) -> Index | None:
+    """Return an index that an update of one of the columns must maintain."""
     indexes = [*table.indexes, *(index for leaf in table.leaves for index in leaf.indexes)]
-    return next((index for index in indexes if column in index.mentions and not index.summarizing), None)
+    return next(
+        (index for index in indexes if columns.intersection(index.mentions) and not index.summarizing), None
+    )

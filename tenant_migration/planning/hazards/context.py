@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from tenant_migration.catalog.model import Catalog, Column, ForeignKey, Table
+from tenant_migration.catalog.model import Catalog, Column, ForeignKey, Table, TableName
 from tenant_migration.config import MigrationConfig
 from tenant_migration.planning.created import CreatedObjects
 from tenant_migration.planning.discovery import Discovery, ManagedTable
@@ -22,6 +23,19 @@ class DatabaseContext:
     discovery: Discovery
     organizations: Organizations
     created: CreatedObjects
+    mapping_known: bool
+    """Whether the mapping is installed and visible."""
+
+    @cached_property
+    def _foreign_keys_by_parent(self) -> dict[TableName, list[ForeignKey]]:
+        by_parent: dict[TableName, list[ForeignKey]] = {}
+        for key in self.catalog.foreign_keys:
+            by_parent.setdefault(key.parent, []).append(key)
+        return by_parent
+
+    def foreign_keys_to(self, name: TableName) -> tuple[ForeignKey, ...]:
+        """Return the foreign keys that refer to this table."""
+        return tuple(self._foreign_keys_by_parent.get(name, ()))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tenant_migration.planning.hazards import (
+    constraints,
+    dependents,
+    organization_column,
+    organizations,
+    replication,
+    rights,
+    row_security,
+    server,
+    storage,
+    tenant_key,
+    triggers,
+)
 from tenant_migration.planning.hazards.context import DatabaseContext, TableContext
 from tenant_migration.planning.model import Hazard, HazardLevel
 
-TABLE_HAZARDS: tuple[Callable[[TableContext], Iterator[Hazard]], ...] = ()
-DATABASE_HAZARDS: tuple[Callable[[DatabaseContext], Iterator[Hazard]], ...] = ()
+TABLE_HAZARDS: tuple[Callable[[TableContext], Iterator[Hazard]], ...] = (
+    tenant_key.several_keys,
+    tenant_key.key_type,
+    rights.rights,
+    row_security.row_security,
+    storage.foreign_storage,
+    storage.inheritance,
+    organization_column.organization_column_type,
+    organization_column.organization_column_meaning,
+    organization_column.existing_values,
+    constraints.cascades,
+    replication.publications,
+    triggers.update_rules,
+    triggers.application_triggers,
+    tenant_key.row_values,
+    tenant_key.missing_index,
+    organization_column.organization_column_habits,
+    constraints.composite_keys,
+    constraints.generated_columns,
+    constraints.deferrable_constraints,
+    storage.unlogged,
+    storage.no_row_identity,
+)
+DATABASE_HAZARDS: tuple[Callable[[DatabaseContext], Iterator[Hazard]], ...] = (
+    server.standby,
+    organizations.organizations_table,
+    organizations.organizations_rights,
+    row_security.row_security_of_organizations,
+    server.ambiguous_names,
+    tenant_key.mapping_unknown,
+    organizations.organizations_optional_columns,
+    server.event_triggers,
+    dependents.dependents,
+)
 
 _ORDER = {HazardLevel.REFUSE: 0, HazardLevel.WARN: 1, HazardLevel.INFO: 2}
 
