@@ -14,7 +14,7 @@ from tenant_migration.catalog.model import Leaf, TableName
 PRIVATE_SCHEMA = "tenant_migration"
 INTERFACE_TABLES = ("tenant_org_mappings", "migration_audit_log")
 
-_RELATIONS = """
+_RELATIONS = r"""
 SELECT c.oid::bigint AS oid,
        coalesce(pg_partition_root(c.oid), c.oid)::oid::bigint AS root_oid,
        ARRAY(SELECT a.attname::text

@@ -1,0 +1,37 @@
+"""Logical replication: what is published, and what would break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tenant_migration.planning.hazards.context import TableContext, info, refuse, warn
+from tenant_migration.planning.model import Hazard
+
+
+def publications(context: TableContext) -> Iterator[Hazard]:
+    """Refuse published tables without replica identity; warn of column lists; tell of the change events."""
+    table = context.table
+    if not table.publications:
+        return
+    names = ", ".join(table.publications)
+    without = [str(leaf.name) for leaf in table.leaves if not leaf.foreign and not leaf.has_replica_identity]
+    if without:
+        yield refuse(
+            "publication_without_replica_identity",
+            f"published by {names}, but {', '.join(without[:10])} has no replica identity: UPDATE raises 55000",
+            f"ALTER TABLE {without[0]} REPLICA IDENTITY FULL, or USING INDEX a unique index, or take it out of the "
+            "publication",
+        )
+    if table.column_list_publications:
+        yield warn(
+            "publication_column_list",
+            f"publication {', '.join(table.column_list_publications)} names columns: subscribers do not get "
+            f"{context.organization_column} unless it is named",
+            "ALTER PUBLICATION ... SET TABLE with the new column, after adding it on the subscribers",
+        )
+    if not without:
+        yield info(
+            "published",
+            f"each row that is written is a change event of {names}",
+            "tell whoever reads the stream; the column must be there on subscribers before the first batch",
+        )
