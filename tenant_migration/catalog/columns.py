@@ -15,7 +15,8 @@ SELECT a.attrelid::bigint AS table_oid, a.attname::text AS name, a.attnum::int A
        -- PostgreSQL 18 knows NOT NULL constraints that are NOT VALID: rows may be NULL all the same
        a.attnotnull AND NOT EXISTS (
            SELECT FROM pg_constraint k
-            WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND k.conkey[1] = a.attnum
+            WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated
+              AND k.conkey[1] = a.attnum
        ) AS not_null,
        a.attgenerated <> '' AS generated, a.attidentity::text AS identity,
        pg_get_expr(d.adbin, d.adrelid) AS default_sql,
@@ -58,7 +59,8 @@ SELECT t.oid::bigint AS oid, n.nspname::text AS schema, t.typname::text AS name,
   JOIN pg_type t ON t.oid = used.oid
   JOIN pg_namespace n ON n.oid = t.typnamespace
   CROSS JOIN LATERAL (
-      SELECT coalesce(bool_or(amname = 'hash'), false) AS hash, coalesce(bool_or(amname = 'btree'), false) AS btree
+      SELECT coalesce(bool_or(amname = 'hash'), false) AS hash,
+             coalesce(bool_or(amname = 'btree'), false) AS btree
         FROM classes
        WHERE type_oid = t.oid
           OR type_oid IN (SELECT casttarget FROM pg_cast WHERE castsource = t.oid AND castmethod = 'b')
@@ -86,7 +88,7 @@ class _Types:
         return row
 
     def supports(self, oid: int, method: str) -> bool:
-        """Say whether values have a default operator class of this index method; arrays ask their elements."""
+        """Say whether values have a default operator class of this index method; arrays ask elements."""
         row = self.base(oid)
         return self.supports(row["element_oid"], method) if row["element_oid"] else bool(row[method])
 

@@ -11,7 +11,8 @@ from tenant_migration.catalog.model import Constraint
 
 _CONSTRAINTS = """
 SELECT k.conrelid::bigint AS table_oid, k.conname::text AS name, k.contype::text AS kind,
-       k.condeferrable AS is_deferrable, k.convalidated AS validated, pg_get_constraintdef(k.oid) AS definition,
+       k.condeferrable AS is_deferrable, k.convalidated AS validated,
+       pg_get_constraintdef(k.oid) AS definition,
        ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY AS u (number, position)
                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number
               ORDER BY u.position) AS columns

@@ -15,7 +15,7 @@ from tenant_migration.catalog.relations import PRIVATE_SCHEMA
 _VIEWS = """
 SELECT CASE v.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END,
        vn.nspname::text || '.' || v.relname::text,
-       array_agg(DISTINCT tn.nspname::text || '.' || t.relname::text ORDER BY tn.nspname::text || '.' || t.relname::text)
+       array_agg(DISTINCT tn.nspname::text || '.' || t.relname::text)
   FROM pg_depend d
   JOIN pg_rewrite r ON r.oid = d.objid
   JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')
@@ -45,7 +45,8 @@ SELECT 'policy', p.polname::text || ' on ' || n.nspname::text || '.' || t.relnam
 # A function's body is text to PostgreSQL: the key is looked for as a whole word. Members of extensions are
 # left out, and so are our own functions in the interface schema.
 _FUNCTIONS = """
-SELECT 'function', n.nspname::text || '.' || p.proname::text || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+SELECT 'function',
+       n.nspname::text || '.' || p.proname::text || '(' || pg_get_function_identity_arguments(p.oid) || ')',
        ARRAY[]::text[]
   FROM pg_proc p
   JOIN pg_namespace n ON n.oid = p.pronamespace
@@ -70,7 +71,7 @@ def read_dependents(
         "pattern": r"\m(" + "|".join(re.escape(key) for key in key_columns) + r")\M",
     }
     found = [
-        Dependent(kind=kind, name=name, tables=tuple(tables))
+        Dependent(kind=kind, name=name, tables=tuple(sorted(tables)))
         for query in (_VIEWS, _POLICIES, _FUNCTIONS)
         for kind, name, tables in connection.execute(query, values)
     ]

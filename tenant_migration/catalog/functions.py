@@ -1,7 +1,7 @@
 """Reads which of the functions that triggers call cannot write.
 
-PostgreSQL does not let a STABLE or IMMUTABLE function write, so its declaration is proof enough. A VOLATILE one
-may do anything.
+PostgreSQL does not let a STABLE or IMMUTABLE function write, so its declaration is proof enough. A VOLATILE
+one may do anything.
 """
 
 from __future__ import annotations

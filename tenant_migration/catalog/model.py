@@ -84,8 +84,8 @@ class ForeignKey:
     on_update: str
     on_delete: str
     whole: bool = True
-    """False when only a partition carries it or is referred to, or when it compares periods: it orders tables,
-    but its columns alone do not say which rows are orphans."""
+    """False when only a partition carries it or is referred to, or when it compares periods: it orders
+    tables, but its columns alone do not say which rows are orphans."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Dependent:
-    """Something that mentions the key and is listed, not touched: view, materialised view, function, policy."""
+    """Something that names the key and is listed, not touched: view, materialised view, function, policy."""
 
     kind: Literal["view", "materialized view", "function", "policy"]
     name: str

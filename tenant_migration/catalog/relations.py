@@ -22,8 +22,10 @@ SELECT c.oid::bigint AS oid,
                JOIN pg_attribute a ON a.attrelid = p.partrelid
               WHERE p.partrelid = c.oid
                 AND (a.attnum = ANY (p.partattrs::int2[])
+                     -- a key by expression: its columns are in its text alone
                      OR (p.partexprs IS NOT NULL
-                         AND pg_get_partkeydef(c.oid) ~ ('\m' || regexp_replace(a.attname, '\W', '.', 'g') || '\M')))
+                         AND pg_get_partkeydef(c.oid)
+                             ~ format('\m%%s\M', regexp_replace(a.attname, '\W', '.', 'g'))))
                 AND a.attnum > 0
               ORDER BY a.attnum) AS partition_key,
        n.nspname::text AS schema, c.relname::text AS name,
@@ -38,14 +40,15 @@ SELECT c.oid::bigint AS oid,
             WHEN 'f' THEN true
             WHEN 'n' THEN false
             WHEN 'd' THEN EXISTS (SELECT FROM pg_index i
-                                  WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
+                                  WHERE i.indrelid = c.oid AND i.indisprimary
+                                    AND i.indisvalid AND i.indimmediate)
             ELSE EXISTS (SELECT FROM pg_index i
                          WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)
        END AS has_replica_identity,
        c.reltuples::bigint AS row_estimate,
-       CASE WHEN c.relkind = 'r' THEN coalesce(pg_relation_filenode(c.oid), 0) ELSE 0 END::bigint AS relfilenode,
-       CASE WHEN c.relkind = 'r' THEN coalesce(pg_relation_size(c.oid), 0) ELSE 0 END::bigint AS heap_bytes,
-       CASE WHEN c.relkind = 'r' THEN coalesce(pg_total_relation_size(c.oid), 0) ELSE 0 END::bigint AS total_bytes,
+       coalesce(CASE WHEN c.relkind = 'r' THEN pg_relation_filenode(c.oid) END, 0)::bigint AS relfilenode,
+       coalesce(CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) END, 0)::bigint AS heap_bytes,
+       coalesce(CASE WHEN c.relkind = 'r' THEN pg_total_relation_size(c.oid) END, 0)::bigint AS total_bytes,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS can_read,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'UPDATE') AS can_write,
        has_table_privilege(c.oid, 'REFERENCES') AS can_reference,

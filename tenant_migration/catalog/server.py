@@ -13,7 +13,8 @@ _SERVER = """
 SELECT current_setting('server_version_num')::int AS version, current_database()::text AS database,
        r.rolname::text AS role, r.rolsuper AS is_superuser, r.rolbypassrls AS bypasses_row_security,
        pg_is_in_recovery() AS in_recovery, current_setting('block_size')::int AS block_size,
-       ARRAY(SELECT t.evtname::text FROM pg_event_trigger t WHERE t.evtenabled <> 'D' ORDER BY 1) AS event_triggers
+       ARRAY(SELECT t.evtname::text FROM pg_event_trigger t WHERE t.evtenabled <> 'D' ORDER BY 1)
+           AS event_triggers
   FROM pg_roles r
  WHERE r.rolname = current_user
 """

@@ -11,7 +11,8 @@ from tenant_migration.catalog.model import Rule, Trigger
 
 # A partition's copy of its parent's trigger has tgparentid set and is left out.
 _TRIGGERS = """
-SELECT t.tgrelid::bigint AS table_oid, t.tgname::text AS name, t.tgtype::int AS type, t.tgenabled::text AS enabled,
+SELECT t.tgrelid::bigint AS table_oid, t.tgname::text AS name, t.tgtype::int AS type,
+       t.tgenabled::text AS enabled,
        ARRAY(SELECT a.attname::text FROM unnest(t.tgattr::int2[]) WITH ORDINALITY AS u (number, position)
                JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = u.number
               ORDER BY u.position) AS update_columns,

@@ -234,7 +234,7 @@ def _parents(
     relations: tuple[Relation, ...],
     dependencies: dict[str, tuple[str, ...]],
 ) -> dict[str, set[str]]:
-    """Return each managed table's managed parents: by foreign key (also of a partition), relation, dependency."""
+    """Return each table's managed parents: by foreign key (also of a partition), relation, dependency."""
     parents: dict[str, set[str]] = {str(found.name): set() for found in discovery.managed}
     for key in catalog.foreign_keys:
         if str(key.child) in parents and str(key.parent) in parents:

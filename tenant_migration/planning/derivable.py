@@ -24,8 +24,8 @@ def derivable_tables(
         left_out: tables that are not to be listed: the organizations, where tenants live, excluded ones.
 
     Returns:
-        `schema.table: column -> parent`, with the rest of the way behind it; ` (nullable)` where a row may have no
-        parent, so that the way gives no tenant for it.
+        `schema.table: column -> parent`, with the rest of the way behind it; ` (nullable)` where a row may
+        have no parent, so that the way gives no tenant for it.
     """
     nullable = {
         (table.name, column.name)
@@ -49,7 +49,8 @@ def derivable_tables(
             if key.child in ignored or depth.get(key.child, depth[parent] + 1) <= depth[parent]:
                 continue
             optional = any((key.child, column) in nullable for column in key.child_columns)
-            step = f"{key.child}: {', '.join(key.child_columns)} -> {way[parent]}{' (nullable)' if optional else ''}"
+            columns = ", ".join(key.child_columns)
+            step = f"{key.child}: {columns} -> {way[parent]}{' (nullable)' if optional else ''}"
             lines.append(step)
             if key.child not in depth:
                 depth[key.child] = depth[parent] + 1

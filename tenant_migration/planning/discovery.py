@@ -205,8 +205,8 @@ def _managed(
     organization_column = table_config.organization_id_column or config.organization_column
     if organization_column == tenant_column.name:
         raise ConfigurationError(
-            f"tables.{table.name}: {organization_column!r} cannot be both the tenant key and the organization "
-            "column; set `organization_id_column` to another name"
+            f"tables.{table.name}: {organization_column!r} cannot be both the tenant key and the "
+            "organization column; set `organization_id_column` to another name"
         )
     return ManagedTable(
         table=table,

@@ -62,7 +62,7 @@ def _config_of(config: MigrationConfig, table: TablePlan) -> TableConfig:
 
 
 def _tenant_column(table: Table, table_config: TableConfig, config: MigrationConfig, *, planned: str) -> str:
-    """Return the key that discovery would find now; one found by foreign key is asked only for its existence."""
+    """Return the key that discovery would find now; one found by foreign key only has to exist."""
     by_name = next((key for key in config.tenant_key_columns if table.column(key)), planned)
     column = table_config.tenant_id_column or by_name
     return column if table.column(column) else f"{column}, which is missing"

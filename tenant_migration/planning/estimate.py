@@ -1,7 +1,7 @@
 """What a table will cost, about: rows, WAL, growth of the heap, seconds.
 
-Constants come from measurements on PostgreSQL 15 to 18 with rows of about 150 bytes (performance.md P0 to P2b);
-full-page images after a checkpoint come on top, and so does whatever the server does besides.
+Constants come from measurements on PostgreSQL 15 to 18 with rows of about 150 bytes (P0 to P2b); full-page
+images after a checkpoint come on top, and so does whatever the server does besides.
 """
 
 from __future__ import annotations

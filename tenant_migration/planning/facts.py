@@ -1,8 +1,8 @@
 """What one table's plan depends on, one sentence a fact, and the hash over them.
 
-A fact belongs here when a change of it could make the stored plan wrong: columns, keys, foreign keys, triggers,
-row security, storage, its configuration. Left out: what the tool made itself, statistics, mappings, partitions
-(they come and go; the engine reads them anew), and indexes on which nothing depends.
+A fact belongs here when a change of it could make the stored plan wrong: columns, keys, foreign keys,
+triggers, row security, storage, its configuration. Left out: what the tool made itself, statistics, mappings,
+partitions (they come and go; the engine reads them anew), and indexes on which nothing depends.
 """
 
 from __future__ import annotations
@@ -65,13 +65,15 @@ def table_facts(
         if not created.has("constraint", constraint.name, relations)
     )
     facts.update(
-        f"foreign key {key.name}: {', '.join(key.child_columns)} -> {key.parent} ({', '.join(key.parent_columns)})"
+        f"foreign key {key.name}: {', '.join(key.child_columns)}"
+        f" -> {key.parent} ({', '.join(key.parent_columns)})"
         f" on update {key.on_update} on delete {key.on_delete}{' deferrable' if key.deferrable else ''}"
         for key in foreign_keys
         if not created.has("foreign_key", key.name, relations)
     )
     facts.update(
-        f"trigger {trigger.name} ({trigger.enabled}): {trigger.definition} [{_digest(trigger.function_source)}]"
+        f"trigger {trigger.name} ({trigger.enabled}): {trigger.definition}"
+        f" [source {_digest(trigger.function_source)}]"
         for trigger in table.triggers
         if not created.has("trigger", trigger.name, relations)
     )

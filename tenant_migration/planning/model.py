@@ -23,8 +23,8 @@ class Strategy(str, Enum):
     """How the bulk pass walks the table."""
 
     HOT_WAVES = "hot_waves"
-    """No index mentions the organization column: each pass over a window of pages updates one part in eight of
-    every page, so that later passes reuse the space in place (performance.md P2b)."""
+    """No index mentions the organization column: each pass over a window of pages updates one part in eight
+    of every page, so that later passes reuse the space in place (performance.md P2b)."""
     CTID_RANGES = "ctid_ranges"
     """An index is there already: ranges of pages, once, in order (P2a)."""
 
@@ -191,11 +191,11 @@ class Plan(_Value):
     """In order: parents before children."""
     relations: tuple[Relation, ...]
     hazards: tuple[Hazard, ...]
-    """Of the database as a whole: server version, standby, organizations' key type, dependents that name the key."""
+    """Of the database as a whole: standby, organizations' key type, dependents that name the key."""
     excluded: tuple[str, ...]
     """Tables with the key that the configuration leaves out."""
     derivable: tuple[str, ...] = ()
-    """Tables without the key that belong to a tenant through a foreign key: `schema.table: column -> parent`."""
+    """Tables without the key that belong to a tenant by foreign key: `schema.table: column -> parent`."""
 
     @property
     def refusals(self) -> tuple[Hazard, ...]:

@@ -50,6 +50,6 @@ class TableNames:
 
 
 def nearest_column(text: str, names: Iterable[str]) -> str:
-    """Return `; did you mean ...?` with the nearest column, or nothing when the table has no column like it."""
+    """Return `; did you mean ...?` with the nearest column, or nothing when there is no column like it."""
     near = difflib.get_close_matches(text, list(names), n=1, cutoff=0.4)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -23,8 +23,8 @@ def components_in_order(parents: Mapping[Node, Iterable[Node]]) -> list[Componen
 
     Algorithm:
         1. Tarjan's components, with a stack of our own: a chain of a thousand tables is no recursion.
-        2. Kahn's order over the components; of those that are free, the one with the smallest name goes first,
-           so that a new table moves no other more than it must.
+        2. Kahn's order over the components; of those that are free, the one with the smallest name goes
+           first, so that a new table moves no other more than it must.
 
     Args:
         parents: each table -> the tables it refers to; unknown ones and itself are ignored.

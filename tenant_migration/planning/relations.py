@@ -62,8 +62,8 @@ def _configured(
     primary_key = managed[parent].primary_key
     if len(primary_key) != len(relation.columns):
         raise ConfigurationError(
-            f"{where}.columns: {parent} is referred to by its primary key ({', '.join(primary_key) or 'it has none'}), "
-            f"but {len(relation.columns)} column(s) are given"
+            f"{where}.columns: {parent} is referred to by its primary key "
+            f"({', '.join(primary_key) or 'it has none'}), but {len(relation.columns)} column(s) are given"
         )
     return Relation(
         name=f"{'_'.join(relation.columns)}_to_{parent}",

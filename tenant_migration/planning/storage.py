@@ -19,7 +19,8 @@ _LOCK_TIMEOUT_MS = 5_000
 _CHANGED_COLUMNS = """
 SELECT m.table_schema || '.' || m.table_name, m.tenant_column::text, m.organization_column::text, s.rows
   FROM tenant_migration.managed_tables m
-  JOIN unnest(%(schemas)s::text[], %(names)s::text[], %(tenant_columns)s::text[], %(organization_columns)s::text[])
+  JOIN unnest(%(schemas)s::text[], %(names)s::text[],
+              %(tenant_columns)s::text[], %(organization_columns)s::text[])
        AS new (table_schema, table_name, tenant_column, organization_column)
        ON new.table_schema = m.table_schema AND new.table_name = m.table_name
   CROSS JOIN LATERAL (SELECT sum(t.rows_migrated) AS rows FROM tenant_migration.table_states t
@@ -33,8 +34,8 @@ _UPSERT_TABLE = """
 INSERT INTO tenant_migration.managed_tables
        (table_schema, table_name, tenant_column, organization_column, key_type, position, component,
         tenant_required, table_hash)
-VALUES (%(table_schema)s, %(table_name)s, %(tenant_column)s, %(organization_column)s, %(key_type)s, %(position)s,
-        %(component)s, %(tenant_required)s, %(table_hash)s)
+VALUES (%(table_schema)s, %(table_name)s, %(tenant_column)s, %(organization_column)s, %(key_type)s,
+        %(position)s, %(component)s, %(tenant_required)s, %(table_hash)s)
 ON CONFLICT (table_schema, table_name) DO UPDATE
    SET tenant_column = excluded.tenant_column, organization_column = excluded.organization_column,
        key_type = excluded.key_type, position = excluded.position, component = excluded.component,
@@ -45,7 +46,8 @@ _RETIRE = """
 UPDATE tenant_migration.managed_tables m
    SET retired_at = now()
  WHERE m.retired_at IS NULL
-   AND NOT EXISTS (SELECT FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS planned (table_schema, table_name)
+   AND NOT EXISTS (SELECT
+                     FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS planned (table_schema, table_name)
                     WHERE planned.table_schema = m.table_schema AND planned.table_name = m.table_name)
 """
 
@@ -127,7 +129,7 @@ def table_ids(connection: psycopg.Connection[Any]) -> dict[str, int]:
 
 
 def plan_hash(plan: Plan) -> str:
-    """Return the hash over what the whole plan depends on: its tables' hashes, order, relations, organizations."""
+    """Return the hash over what the plan depends on: its tables' hashes, order, relations, organizations."""
     parts = [
         plan.interface_schema,
         plan.organizations.model_dump_json(),
@@ -152,8 +154,8 @@ def _refuse_changed_columns(connection: psycopg.Connection[Any], plan: Plan) -> 
             for table, tenant_column, organization_column, rows in changed
         )
         raise Refused(
-            "the new plan names another tenant key or organization column for tables that carry migrated rows:\n"
-            f"{lines}\nRoll these tables back first, or keep the columns in the configuration."
+            "the new plan names another tenant key or organization column for tables that carry migrated "
+            f"rows:\n{lines}\nRoll these tables back first, or keep the columns in the configuration."
         )
 
 

@@ -10,8 +10,8 @@ from tenant_migration.planning.model import Strategy
 def choose_strategy(table: Table, organization_column: str, build_index: BuildIndex) -> tuple[Strategy, str]:
     """Choose between HOT waves and ranges of pages.
 
-    An UPDATE is HOT when no index but a summarizing one holds a changed column; then it costs 0.47x the CPU and
-    0.54x the WAL of an UPDATE that maintains every index (performance.md P2b, P10). One index on the organization
+    An UPDATE is HOT when no index but a summarizing one holds a changed column; then it costs 0.47x the CPU
+    and 0.54x the WAL of an UPDATE that maintains every index (P2b, P10). One index on the organization
     column, even an invalid one, ends that.
     """
     follows = {column.name for column in table.columns if organization_column in column.generated_from}
@@ -29,7 +29,8 @@ def choose_strategy(table: Table, organization_column: str, build_index: BuildIn
     if build_index == "early":
         return (
             Strategy.CTID_RANGES,
-            f"build_index: early asks for the index on {organization_column} before the data: ranges of pages, once",
+            f"build_index: early asks for the index on {organization_column} before the data: ranges of "
+            "pages, once",
         )
     return (
         Strategy.HOT_WAVES,

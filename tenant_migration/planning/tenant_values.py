@@ -1,7 +1,7 @@
 """What the rows say about tenants: one grouped scan of a table, under a time limit.
 
-Counts: rows, rows without a tenant, rows of tenants without a mapping, rows whose organization differs from the
-mapping. Reads one table in one short read-only transaction, so that no old snapshot holds back vacuum.
+Counts: rows, rows without a tenant, rows of tenants without a mapping, rows whose organization differs from
+the mapping. Reads one table in one short read-only transaction, so that no old snapshot holds back vacuum.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def count_query(
         )
         allowed = sql.SQL(
             "SELECT DISTINCT tenant_migration.canonical_key(a, {type_text})::{type} AS key"
-            " FROM unnest(%(allowed)s::text[]) AS a WHERE tenant_migration.canonical_key(a, {type_text}) IS NOT NULL"
+            " FROM unnest(%(allowed)s::text[]) AS a"
+            " WHERE tenant_migration.canonical_key(a, {type_text}) IS NOT NULL"
         ).format(type_text=sql.Literal(key.quoted_type), type=key_type)
     organization = (
         sql.SQL("t.{}").format(sql.Identifier(organization_column))
@@ -136,7 +137,8 @@ def count_query(
                coalesce(sum(row_count) FILTER (WHERE kind = 'allowed'), 0)::bigint,
                coalesce(sum(row_count) FILTER (WHERE differs), 0)::bigint,
                (SELECT count(*) FROM unmapped),
-               (SELECT coalesce(jsonb_agg(jsonb_build_array(tenant, row_count) ORDER BY row_count DESC, tenant), '[]')
+               (SELECT coalesce(jsonb_agg(jsonb_build_array(tenant, row_count)
+                                          ORDER BY row_count DESC, tenant), '[]')
                   FROM (SELECT * FROM unmapped ORDER BY row_count DESC, tenant LIMIT {examples}) AS largest)
           FROM judged
         """

@@ -11,7 +11,7 @@ from tenant_migration.planning.model import Hazard
 def deferrable_constraints(context: TableContext) -> Iterator[Hazard]:
     """Tell of constraints that are checked at commit.
 
-    Pending checks make DDL in the same transaction fail (55006), which is why rows and DDL never share one here.
+    Pending checks make DDL in the same transaction fail (55006), which is why rows and DDL never share one.
     """
     names = [key.name for key in context.foreign_keys if key.deferrable]
     names += [constraint.name for constraint in context.table.constraints if constraint.deferrable]
@@ -20,7 +20,8 @@ def deferrable_constraints(context: TableContext) -> Iterator[Hazard]:
         yield info(
             "deferrable_constraints",
             f"{len(names)} constraints may be checked at commit: {_some(names)}",
-            "nothing to do: rows and DDL are never in one transaction; a batch that fails at commit is judged like any",
+            "nothing to do: rows and DDL are never in one transaction, and a batch that fails at commit is "
+            "judged like any other",
         )
 
 
@@ -36,7 +37,8 @@ def cascades(context: TableContext) -> Iterator[Hazard]:
                 "cascade_on_organization",
                 f"foreign key {key.name} of {key.child} refers to {context.organization_column} ON UPDATE "
                 f"{key.on_update.upper()}: rows of {key.child} would change without an undo",
-                f"declare {key.name} anew without ON UPDATE {key.on_update.upper()}, or choose another organization column",
+                f"declare {key.name} anew without ON UPDATE {key.on_update.upper()}, or choose another "
+                "organization column",
             )
 
 
@@ -46,8 +48,8 @@ def composite_keys(context: TableContext) -> Iterator[Hazard]:
         if len(key.child_columns) > 1 and context.organization_column in key.child_columns:
             yield warn(
                 "composite_foreign_key_on_organization",
-                f"foreign key {key.name} ({', '.join(key.child_columns)}) to {key.parent} is not checked while "
-                f"{context.organization_column} is NULL, and is from then on",
+                f"foreign key {key.name} ({', '.join(key.child_columns)}) to {key.parent} is not checked "
+                f"while {context.organization_column} is NULL, and is from then on",
                 "parents are migrated first; rows whose parent is of another organization are quarantined",
             )
 

@@ -50,7 +50,8 @@ def organization_column_meaning(context: TableContext) -> Iterator[Hazard]:
         if key.child_columns == (name,) and key.parent != _organizations(context):
             yield refuse(
                 "organization_column_refers_elsewhere",
-                f"{name} refers to {key.parent} by foreign key {key.name}, not to {context.database.config.organizations.table}",
+                f"{name} refers to {key.parent} by foreign key {key.name}, not to "
+                f"{context.database.config.organizations.table}",
                 _another_column(context),
             )
     if not _means_organization(context, column):
@@ -58,8 +59,8 @@ def organization_column_meaning(context: TableContext) -> Iterator[Hazard]:
             if index.unique and not index.primary and name in index.mentions:
                 yield refuse(
                     "organization_column_unique",
-                    f"{name} is part of the unique index {index.name}, and no foreign key to the organizations says "
-                    "that it means an organization",
+                    f"{name} is part of the unique index {index.name}, and no foreign key to the "
+                    "organizations says that it means an organization",
                     _another_column(context)
                     + "; or, where it does mean one, declare the foreign key to the organizations",
                 )
@@ -94,13 +95,14 @@ def organization_column_habits(context: TableContext) -> Iterator[Hazard]:
             if index.unique and column.name in index.mentions and not index.primary:
                 yield warn(
                     "unique_on_organization",
-                    f"unique index {index.name} holds {column.name}: rows of two tenants of one organization may collide",
+                    f"unique index {index.name} holds {column.name}: rows of two tenants of one organization "
+                    "may collide",
                     "`validate` counts the collisions before anything is written",
                 )
 
 
 def existing_values(context: TableContext) -> Iterator[Hazard]:
-    """Tell of rows whose organization differs from the mapping; refuse them unless the configuration decides."""
+    """Tell of rows whose organization differs from the mapping; refuse unless the configuration decides."""
     values = context.values
     if values is None or values.not_counted or not values.mapping_known or values.differing_rows == 0:
         return
@@ -109,8 +111,9 @@ def existing_values(context: TableContext) -> Iterator[Hazard]:
         yield refuse(
             "existing_values_differ",
             detail,
-            f"decide with tables.{context.name}.on_existing_value: `keep` leaves and records them, `overwrite` "
-            "replaces them (undone by a rollback); or correct the rows or the mapping, and plan again",
+            f"decide with tables.{context.name}.on_existing_value: `keep` leaves and records them, "
+            "`overwrite` replaces them (undone by a rollback); or correct the rows or the mapping, "
+            "and plan again",
         )
     else:
         yield info(

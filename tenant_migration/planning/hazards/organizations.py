@@ -41,7 +41,8 @@ def organizations_table(context: DatabaseContext) -> Iterator[Hazard]:
     ):
         yield refuse(
             "organizations_id_not_unique",
-            f"no primary key or unique index says that {table.name}.{column.name} is unique: nothing can refer to it",
+            f"no primary key or unique index says that {table.name}.{column.name} is unique: nothing can "
+            "refer to it",
             f"CREATE UNIQUE INDEX CONCURRENTLY on {table.name} ({column.name})",
         )
 

@@ -18,9 +18,10 @@ def publications(context: TableContext) -> Iterator[Hazard]:
     if without:
         yield refuse(
             "publication_without_replica_identity",
-            f"published by {names}, but {', '.join(without[:10])} has no replica identity: UPDATE raises 55000",
-            f"ALTER TABLE {without[0]} REPLICA IDENTITY FULL, or USING INDEX a unique index, or take it out of the "
-            "publication",
+            f"published by {names}, but {', '.join(without[:10])} has no replica identity: UPDATE "
+            "raises 55000",
+            f"ALTER TABLE {without[0]} REPLICA IDENTITY FULL, or USING INDEX a unique index, or take it out "
+            "of the publication",
         )
     if table.column_list_publications:
         yield warn(

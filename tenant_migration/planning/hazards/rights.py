@@ -10,7 +10,7 @@ from tenant_migration.planning.model import Hazard
 
 
 def rights(context: TableContext) -> Iterator[Hazard]:
-    """Refuse a table that the role may not read or write, or whose structure it may not change where it must."""
+    """Refuse a table that the role may not read or write, or may not change in structure where it must."""
     table, role = context.table, context.database.catalog.server.role
     if table.kind == "foreign":
         return
@@ -19,13 +19,15 @@ def rights(context: TableContext) -> Iterator[Hazard]:
         yield refuse(
             "no_right",
             f"role {role} has no right to {' and '.join(missing)}",
-            f"connect as {table.owner} or an inheriting member of it, or GRANT {', '.join(missing)} ON {context.name}",
+            f"connect as {table.owner} or an inheriting member of it, or GRANT {', '.join(missing)} ON "
+            f"{context.name} TO {role}",
         )
     ddl = _needed_ddl(context)
     if ddl and not table.is_owner:
         yield refuse(
             "not_owner",
-            f"role {role} does not own the table (owner {table.owner}), which is needed to {' and '.join(ddl)}",
+            f"role {role} does not own the table (owner {table.owner}), which is needed to "
+            f"{' and '.join(ddl)}",
             f"connect as {table.owner} or an inheriting member of it, or have the owner do it beforehand",
         )
     elif "build the index" in ddl and not table.can_create_in_schema:

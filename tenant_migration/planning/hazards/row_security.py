@@ -47,7 +47,8 @@ def row_security_of_organizations(context: DatabaseContext) -> Iterator[Hazard]:
 def _detail(table: Table, role: str) -> str:
     policies = ", ".join(policy.name for policy in table.policies) or "none, so nothing is visible"
     forced = "forced" if table.row_security_forced else "on"
-    return f"row security of {table.name} is {forced} and would hide rows from role {role} (policies: {policies})"
+    state = f"row security of {table.name} is {forced} and would hide rows from role {role}"
+    return f"{state} (policies: {policies})"
 
 
 def _way_out(context: DatabaseContext, table: Table) -> str:

@@ -25,7 +25,7 @@ def event_triggers(context: DatabaseContext) -> Iterator[Hazard]:
     if names:
         yield info(
             "event_triggers",
-            f"each ALTER TABLE and CREATE INDEX fires: {', '.join(names)}; a warning that one emits is no error",
+            f"each ALTER TABLE and CREATE INDEX fires: {', '.join(names)}; a warning of theirs is no error",
             "nothing to do",
         )
 

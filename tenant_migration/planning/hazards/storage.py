@@ -50,9 +50,10 @@ def no_row_identity(context: TableContext) -> Iterator[Hazard]:
     if not context.table.row_identity and context.table.kind != "foreign":
         yield info(
             "no_row_identity",
-            "no primary key and no unique NOT NULL index: the journal knows a row by its version (leaf, ctid, xmin)",
-            "nothing to do; a row that the application changes later, or that VACUUM FULL or CLUSTER moves, can no "
-            "longer be told apart, and a rollback leaves it and lists it",
+            "no primary key and no unique NOT NULL index: rows are identified by their version "
+            "(leaf, ctid, xmin)",
+            "nothing to do; a row that the application changes later, or that VACUUM FULL or "
+            "CLUSTER moves, can no longer be told apart, and a rollback leaves it and lists it",
         )
     elif not context.table.primary_key and context.table.kind != "foreign":
         yield info(

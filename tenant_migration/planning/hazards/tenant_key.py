@@ -37,7 +37,8 @@ def missing_index(context: TableContext) -> Iterator[Hazard]:
     if leading_index(context.table, column) is None:
         yield warn(
             "tenant_index_missing",
-            f"no index leads with {column}: work on one tenant reads the whole table; all tenants at once do not need it",
+            f"no index leads with {column}: work on one tenant reads the whole table; all at once "
+            "do not need it",
             f"CREATE INDEX CONCURRENTLY on {context.name} ({column}) where single tenants are to be migrated",
         )
 
@@ -67,10 +68,11 @@ def row_values(context: TableContext) -> Iterator[Hazard]:
         more = values.unmapped_tenants - len(values.unmapped_examples)
         yield warn(
             "unmapped_tenants",
-            f"{values.unmapped_rows:,} rows belong to {values.unmapped_tenants:,} tenants without a mapping: {shown}"
+            f"{values.unmapped_rows:,} rows belong to {values.unmapped_tenants:,} tenants without a mapping: "
+            + shown
             + (f", and {more:,} more" if more > 0 else ""),
-            "import their mappings, or name them in validation.allowed_unmapped_tenants; until then a run over all "
-            "tenants is refused",
+            "import their mappings, or name them in validation.allowed_unmapped_tenants; until then "
+            "a run over all tenants is refused",
         )
     if values.allowed_unmapped_rows:
         yield info(

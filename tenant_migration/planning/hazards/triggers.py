@@ -20,7 +20,7 @@ def application_triggers(context: TableContext) -> Iterator[Hazard]:
         if fires is Firing.GUARDED:
             yield info(
                 "trigger_guarded",
-                f"trigger {trigger.name} asks for tenant_migration.backfill first, so the backfill passes it by",
+                f"trigger {trigger.name} asks for tenant_migration.backfill, so the backfill passes it by",
                 "nothing to do",
             )
         elif fires is Firing.FIRES:
@@ -33,7 +33,8 @@ def update_rules(context: TableContext) -> Iterator[Hazard]:
         yield refuse(
             "update_rule",
             f"rule {rule.name} rewrites every UPDATE: {rule.definition}",
-            f"replace the rule by a trigger, or ALTER TABLE {context.name} DISABLE RULE {rule.name} for the migration",
+            f"replace the rule by a trigger, or ALTER TABLE {context.name} DISABLE RULE {rule.name} for the "
+            "migration",
         )
 
 
