@@ -1,0 +1,331 @@
+"""Backfills one table: the order of the steps. Each step is a module of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from tenant_migration.backfill import existing, failpoints, quarantine
+from tenant_migration.backfill import lease as leases
+from tenant_migration.backfill.bulk import bulk_pass, strategy_of
+from tenant_migration.backfill.clock import Clock
+from tenant_migration.backfill.counts import TenantCount, count_by_tenant
+from tenant_migration.backfill.fingerprints import hashed_columns
+from tenant_migration.backfill.journal import build_tenant_index, count_rows, ensure_journal, journal_exists
+from tenant_migration.backfill.leaves import Leaf, read_leaves
+from tenant_migration.backfill.results import ProgressCallback, TableResult
+from tenant_migration.backfill.runs import Run
+from tenant_migration.backfill.selection import selection_pass
+from tenant_migration.backfill.session import Session
+from tenant_migration.backfill.states import State, set_pair_states, set_table_run_state
+from tenant_migration.backfill.structure.build import build_structure
+from tenant_migration.backfill.structure.column import ensure_column
+from tenant_migration.backfill.sweep import SWEEPS_MOST, sweep
+from tenant_migration.backfill.work import Work
+from tenant_migration.database.connection import transaction
+from tenant_migration.errors import Refused, RunStopped, TenantMigrationError, UnknownTenant
+from tenant_migration.planning.model import Plan, TablePlan
+from tenant_migration.planning.storage import table_ids
+
+_log = logging.getLogger(__name__)
+
+
+def backfill_table(
+    connection: psycopg.Connection,
+    plan: Plan,
+    table: TablePlan,
+    run: Run,
+    *,
+    tenants: Sequence[str] | None = None,
+    progress: ProgressCallback | None = None,
+    clock: Clock | None = None,
+) -> TableResult:
+    """Move the rows of one table to their organizations.
+
+    1. Take the lease; name whoever holds it.
+    2. Add the organization column and the journal where they are missing, registered first.
+    3. Count what there is to do; refuse when existing values differ and nobody said what to do.
+    4. Pairs of the scope become `running`; values that stay are recorded.
+    5. Bulk pass over each leaf, or the selected tenants' rows: committed batches with journal and cursor.
+    6. Sweep until a count in one snapshot says that nothing is left.
+    7. Build index and foreign key, if no row with a mapping is left without an organization.
+    8. Pairs become `verifying`, or `failed` where rows are in quarantine or left; give the lease back.
+
+    Args:
+        connection: in autocommit mode. When it is lost, the engine goes on with one of its own; the caller's
+            stays closed.
+        plan: the stored plan.
+        table: one of its tables.
+        run: started by `start_run`.
+        tenants: only these of the run's; None: all of the run's.
+        progress: called after every batch.
+        clock: replaced by tests.
+
+    Returns:
+        What was done. `rows_remaining` above 0, or rows in quarantine, mean that the table is not done.
+
+    Raises:
+        Refused: nothing was written; the message says why and the way out.
+        LeaseHeld: another run works on the table.
+        LeaseLost, RunStopped, OperationFailed, psycopg.Error: it could not go on. What was committed stays,
+            journaled; pairs and the table's run say `failed` or `cancelled`; a new run does what is left.
+    """
+    time = clock or Clock()
+    started = time.monotonic()
+    if table.refusals:
+        reasons = "; ".join(f"{hazard.detail}: {hazard.way_out}" for hazard in table.refusals)
+        raise Refused(f"{table.qualified_name}: the plan refuses: {reasons}")
+    table_id = table_ids(connection)[table.qualified_name]
+    numbers = _scope(run, table, tenants)
+    with Session(connection, time) as session:
+        lease = leases.acquire(
+            session,
+            table_name=table.qualified_name,
+            table_id=table_id,
+            tenant_numbers=numbers,
+            run_id=run.run_id,
+            holder=run.holder,
+            ttl_s=table.settings.lease_ttl_s,
+            wait_s=table.settings.lease_wait_s,
+            clock=time,
+        )
+        failpoints.reach(failpoints.LEASE_ACQUIRED)
+        work = Work(
+            session=session,
+            clock=time,
+            plan=plan,
+            table=table,
+            table_id=table_id,
+            run=run,
+            lease=lease,
+            tenant_numbers=numbers,
+            progress=progress,
+            planner=_planner_settings(session.connection),
+        )
+        try:
+            result = _backfill(work, started)
+        except BaseException as error:
+            _record_failure(work, error)
+            raise
+        leases.release(session.connection, lease)
+        failpoints.reach(failpoints.LEASE_RELEASED)
+        return result
+
+
+def _scope(run: Run, table: TablePlan, tenants: Sequence[str] | None) -> list[int] | None:
+    """Return the numbers of the tenants in scope; None: one pass over all tenants."""
+    if tenants is None:
+        return sorted(run.tenants.values()) if run.selects_tenants else None
+    unknown = [tenant for tenant in tenants if tenant not in run.tenants]
+    if unknown:
+        raise UnknownTenant(
+            f"{table.qualified_name}: run {run.run_id} was not started for tenant {unknown[0]!r}"
+        )
+    return sorted({run.tenants[tenant] for tenant in tenants})
+
+
+def _planner_settings(connection: psycopg.Connection) -> dict[str, str]:
+    names = ("enable_nestloop", "enable_mergejoin", "enable_seqscan")
+    row = connection.execute(
+        "SELECT current_setting(%s), current_setting(%s), current_setting(%s)", names
+    ).fetchone()
+    return dict(zip(names, row or ("on", "on", "on")))
+
+
+@dataclass(frozen=True)
+class _LeafToDo:
+    leaf: Leaf
+    counts: dict[int, TenantCount]
+
+    def rows_to_write(self, *, overwrites: bool) -> int:
+        return sum(count.empty + (count.different if overwrites else 0) for count in self.counts.values())
+
+
+def _backfill(work: Work, started: float) -> TableResult:
+    connection = work.session.connection
+    run, table = work.run, work.table
+    overwrites = table.settings.on_existing_value == "overwrite"
+
+    _set_table_state(work, State.RUNNING)
+    created = ensure_column(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
+    work.tally.created += [created] if created else []
+    ensure_journal(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
+    if table.settings.fingerprints == "journal":
+        work.hashed_columns = hashed_columns(work.session.connection, table)
+    if table.settings.build_index == "early":
+        build_structure(work)
+
+    to_do = [_LeafToDo(leaf, count_by_tenant(work, leaf)) for leaf in read_leaves(connection, table)]
+    different = _sum_up([existing.different_rows(part.counts) for part in to_do])
+    existing.refuse_different(work, different)
+    work.tally.rows_expected = sum(part.rows_to_write(overwrites=overwrites) for part in to_do)
+    strategy = strategy_of(work, to_do[0].leaf).value if to_do else table.strategy.value
+    _note_expected(work, strategy)
+    _set_pairs(work, work.scope_numbers, State.RUNNING, None)
+    failpoints.reach(failpoints.PAIRS_RUNNING)
+    keeps = table.settings.on_existing_value == "keep"
+    if keeps and different:
+        for part in to_do:
+            existing.record_kept(work, part.leaf)
+
+    for part in to_do:
+        rows = part.rows_to_write(overwrites=overwrites)
+        if work.tenant_numbers is None:
+            bulk_pass(work, part.leaf, rows)
+        else:
+            selection_pass(work, part.leaf, rows)
+
+    _set_table_state(work, State.SWEEPING)
+    remaining = sweep(work)
+    for leaf in read_leaves(work.session.connection, table):
+        quarantine.resolve(work, leaf)
+    build_tenant_index(work.ddl, work.table_id)
+    quarantined = quarantine.count_open(work)
+    if table.settings.build_index != "early":
+        build_structure(work, rows_left=remaining + sum(quarantined.values()))
+
+    kept = different if keeps else {}
+    by_tenant = count_rows(
+        work.session.connection, work.table_id, run_id=run.run_id, tenants=work.scope_numbers
+    )
+    _finish_pairs(work, remaining=remaining, quarantined=quarantined, kept=kept)
+    _set_table_state(work, State.VERIFYING)
+    failpoints.reach(failpoints.PAIRS_VERIFYING)
+    names = {number: tenant for tenant, number in run.tenants.items()}
+    work.report(State.VERIFYING)
+    return TableResult(
+        table=table.qualified_name,
+        run_id=run.run_id,
+        strategy=strategy if work.tenant_numbers is None else f"tenant_selection ({strategy})",
+        rows_expected=work.tally.rows_expected,
+        rows_migrated=sum(by_tenant.values()),
+        rows_kept=sum(kept.values()),
+        rows_remaining=remaining,
+        rows_quarantined=sum(quarantined.values()),
+        rows_hot=work.tally.rows_hot,
+        batches=work.tally.batches,
+        sweeps=work.tally.sweeps,
+        seconds=work.clock.monotonic() - started,
+        rows_by_tenant={names[number]: count for number, count in by_tenant.items()},
+        quarantined=quarantine.samples(work),
+        created=tuple(work.tally.created),
+        waiting=tuple(work.tally.waiting),
+        resumed=work.tally.resumed,
+    )
+
+
+def _finish_pairs(work: Work, *, remaining: int, quarantined: dict[int, int], kept: dict[int, int]) -> None:
+    """Tenants with rows in quarantine fail; when rows are left, every tenant does; the others go to verification."""
+    counts = count_rows(work.session.connection, work.table_id, tenants=work.scope_numbers)
+    spoilt = [number for number in work.scope_numbers if number in quarantined]
+    good = [number for number in work.scope_numbers if number not in quarantined]
+    for amount in sorted({quarantined[number] for number in spoilt}):
+        numbers = [number for number in spoilt if quarantined[number] == amount]
+        _set_pairs(
+            work,
+            numbers,
+            State.FAILED,
+            f"{work.table.qualified_name}: {amount:,} rows in quarantine; `tenant-migration quarantine` lists them",
+            counts,
+            kept,
+        )
+    if remaining:
+        reason = (
+            f"{work.table.qualified_name}: {remaining:,} rows still have no organization after {SWEEPS_MOST} sweeps: "
+            "the application writes them faster than they are filled. Let it write the organization itself, or "
+            "install the sync trigger, then run again"
+        )
+        _set_pairs(work, good, State.FAILED, reason, counts, kept)
+    else:
+        _set_pairs(work, good, State.VERIFYING, None, counts, kept)
+
+
+def _set_pairs(
+    work: Work,
+    numbers: Sequence[int],
+    state: State,
+    reason: str | None,
+    rows_migrated: dict[int, int] | None = None,
+    rows_kept: dict[int, int] | None = None,
+) -> None:
+    set_pair_states(
+        work.session.connection,
+        table_id=work.table_id,
+        tenant_numbers=numbers,
+        state=state,
+        actor=work.run.actor,
+        reason=reason,
+        run_id=work.run.run_id,
+        rows_migrated=rows_migrated,
+        rows_kept=rows_kept,
+    )
+
+
+def _set_table_state(work: Work, state: State, reason: str | None = None) -> None:
+    set_table_run_state(
+        work.session.connection,
+        run_id=work.run.run_id,
+        table_id=work.table_id,
+        state=state,
+        actor=work.run.actor,
+        reason=reason,
+    )
+
+
+def _note_expected(work: Work, strategy: str) -> None:
+    with transaction(work.session.connection, lock_timeout_ms=5_000):
+        work.session.connection.execute(
+            "UPDATE tenant_migration.table_runs SET strategy = %s, rows_expected = %s"
+            " WHERE run_id = %s AND table_id = %s",
+            (strategy, work.tally.rows_expected, work.run.run_id, work.table_id),
+        )
+
+
+def _sum_up(parts: Sequence[dict[int, int]]) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for part in parts:
+        for number, count in part.items():
+            total[number] = total.get(number, 0) + count
+    return total
+
+
+def _record_failure(work: Work, error: BaseException) -> None:
+    """Note in the database why the table's run ended, and give the lease back, if the database can be asked.
+
+    Interruptions (Ctrl-C, Dagster's) and stop requests are `cancelled`, all else is `failed`. Errors here must
+    not take the place of the one that is being raised.
+    """
+    if work.session.lost:
+        return
+    stopped = isinstance(error, RunStopped) or not isinstance(error, Exception)
+    state = State.CANCELLED if stopped else State.FAILED
+    reason = _sentence(error)
+    try:
+        numbers = _in_our_hands(work)
+        counts = None
+        if journal_exists(work.session.connection, work.table_id):
+            counts = count_rows(work.session.connection, work.table_id, tenants=numbers)
+        _set_pairs(work, numbers, state, reason, counts)
+        _set_table_state(work, state, reason)
+        leases.release(work.session.connection, work.lease)
+    except (psycopg.Error, TenantMigrationError) as second:
+        _log.warning("%s: that the run ended could not be recorded: %s", work.table.qualified_name, second)
+
+
+def _in_our_hands(work: Work) -> list[int]:
+    """Return the tenants in scope whose pair this run is working on."""
+    rows = work.session.connection.execute(
+        "SELECT tenant_number FROM tenant_migration.table_states WHERE table_id = %s AND run_id = %s"
+        " AND state IN ('validating', 'running') AND tenant_number = ANY (%s::int4[])",
+        (work.table_id, work.run.run_id, work.scope_numbers),
+    ).fetchall()
+    return [int(row[0]) for row in rows]
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, psycopg.Error):
+        return quarantine.message_of(error)
+    return str(error).strip() or f"interrupted by {type(error).__name__}"

@@ -1,0 +1,58 @@
+"""Named points at which a test lets this process die, as a crash would: SIGKILL, no cleanup, no goodbye.
+
+Enabled only by the environment: `TENANT_MIGRATION_FAILPOINT=name` kills at the first time the point is
+reached, `name:3` at the third.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+from tenant_migration.errors import ConfigurationError
+
+VARIABLE = "TENANT_MIGRATION_FAILPOINT"
+
+RUN_CREATED = "run_created"
+LEASE_ACQUIRED = "lease_acquired"
+COLUMN_REGISTERED = "column_registered"
+COLUMN_ADDED = "column_added"
+JOURNAL_REGISTERED = "journal_registered"
+JOURNAL_CREATED = "journal_created"
+PAIRS_RUNNING = "pairs_running"
+PASS_STARTED = "pass_started"
+BATCH_BEFORE_COMMIT = "batch_before_commit"
+BATCH_AFTER_COMMIT = "batch_after_commit"
+ROW_QUARANTINED = "row_quarantined"
+SWEEP_STARTED = "sweep_started"
+JOURNAL_INDEXED = "journal_indexed"
+INDEX_REGISTERED = "index_registered"
+INDEX_BUILT = "index_built"
+FOREIGN_KEY_REGISTERED = "foreign_key_registered"
+FOREIGN_KEY_ADDED = "foreign_key_added"
+FOREIGN_KEY_VALIDATED = "foreign_key_validated"
+STATE_BEFORE_COMMIT = "state_before_commit"
+PAIRS_VERIFYING = "pairs_verifying"
+LEASE_RELEASED = "lease_released"
+
+NAMES = tuple(
+    value for name, value in sorted(globals().items()) if name.isupper() and name not in {"VARIABLE", "NAMES"}
+)
+
+_times_reached: Counter[str] = Counter()
+
+
+def reach(name: str) -> None:
+    """Say that the point is reached; kills this process when the environment asks for it here."""
+    wanted = os.environ.get(VARIABLE)
+    if not wanted:
+        return
+    wanted_name, _, nth = wanted.partition(":")
+    if wanted_name not in NAMES or not (nth or "1").isdigit():
+        raise ConfigurationError(f"{VARIABLE}={wanted!r}: no such point; known are {', '.join(NAMES)}")
+    if name != wanted_name:
+        return
+    _times_reached[name] += 1
+    if _times_reached[name] == int(nth or "1"):
+        os.kill(os.getpid(), signal.SIGKILL)

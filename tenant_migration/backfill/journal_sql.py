@@ -1,0 +1,123 @@
+"""The journal's shape: one row a batch, with parallel arrays of what was written.
+
+`journal_<table_id>`: `tenant_numbers[i]` and `key_1[i], key_2[i], ...` belong to one row. Without a row
+identity, `row_ctid[i]` is where the new version was put. The written value is the run's organization of the
+tenant. Phase `kept` is no write: it records values that were there and stay (`previous_values`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from tenant_migration.backfill.target import of_row
+from tenant_migration.planning.model import TablePlan
+
+KEPT = "kept"
+"""Phase of rows that were not written: their own value stays."""
+
+
+@dataclass(frozen=True)
+class KeyColumn:
+    """One parallel array of the journal."""
+
+    name: str
+    expression: sql.Composable
+    element_type: sql.Composable
+    """For DDL."""
+
+
+def journal_relation(table_id: int) -> str:
+    """Return the journal's bare name in schema `tenant_migration`."""
+    return f"journal_{table_id}"
+
+
+def journal_name(table_id: int) -> sql.Identifier:
+    """Return the journal's quoted name."""
+    return sql.Identifier("tenant_migration", journal_relation(table_id))
+
+
+def key_columns(table: TablePlan) -> list[KeyColumn]:
+    """Return the arrays that identify a row: its key columns, or the ctid of its new version."""
+    if not table.key_columns:
+        return [KeyColumn("row_ctid", sql.SQL("t.ctid"), sql.SQL("pg_catalog.tid"))]
+    return [
+        KeyColumn(f"key_{number}", of_row(column.name), sql.Identifier(column.type_schema, column.type_name))
+        for number, column in enumerate(table.key_columns, start=1)
+    ]
+
+
+_CREATE = """
+CREATE TABLE {journal} (
+    batch_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run_id          bigint NOT NULL,
+    leaf            oid NOT NULL,
+    phase           text NOT NULL CHECK (phase IN ('bulk', 'selection', 'sweep', 'kept')),
+    page_from       bigint,
+    page_to         bigint,
+    wave            smallint,
+    row_count       integer NOT NULL CHECK (row_count > 0),
+    xid             xid8 NOT NULL,
+    tenant_numbers  integer[] NOT NULL CHECK (cardinality(tenant_numbers) = row_count),
+    {keys},
+    previous_values uuid[],
+    fingerprints    bigint[],
+    committed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    closed_at       timestamptz
+)"""
+
+
+def create_journal(table: TablePlan, table_id: int) -> list[sql.Composed]:
+    """Build the statements that create the journal, for one transaction."""
+    columns = key_columns(table)
+    keys = [
+        sql.SQL("{name} {type}[] NOT NULL CHECK (cardinality({name}) = row_count)").format(
+            name=sql.Identifier(column.name), type=column.element_type
+        )
+        for column in columns
+    ]
+    journal = journal_name(table_id)
+    statements = [
+        sql.SQL(_CREATE).format(journal=journal, keys=sql.SQL(",\n    ").join(keys)),
+        sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(journal),
+    ]
+    # Random uuids do not compress: trying costs time for every batch.
+    statements += [
+        sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET STORAGE EXTERNAL").format(
+            journal, sql.Identifier(column.name)
+        )
+        for column, reference in zip(columns, table.key_columns)
+        if reference.base_type == "pg_catalog.uuid"
+    ]
+    return statements
+
+
+def index_journal(table_id: int) -> sql.Composed:
+    """Build the index that finds the batches of one tenant."""
+    return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING gin (tenant_numbers)").format(
+        sql.Identifier(f"{journal_relation(table_id)}_tenant_numbers_idx"), journal_name(table_id)
+    )
+
+
+def rows_by_tenant(table_id: int, *, of_run: bool, of_tenants: bool) -> sql.Composed:
+    """Build the count of rows that the open journal says were written, for each tenant number.
+
+    Args:
+        table_id: of the managed table.
+        of_run: only this run's (parameter `run_id`); else of all runs.
+        of_tenants: only of some tenants (parameter `tenant_numbers`), by the journal's index.
+    """
+    conditions = [sql.SQL("j.phase <> 'kept'"), sql.SQL("j.closed_at IS NULL")]
+    if of_run:
+        conditions.append(sql.SQL("j.run_id = %(run_id)s"))
+    if of_tenants:
+        conditions.append(sql.SQL("j.tenant_numbers && %(tenant_numbers)s::int4[]"))
+    return sql.SQL(
+        "SELECT number, count(*) FROM {journal} AS j, unnest(j.tenant_numbers) AS number"
+        " WHERE {conditions}{outer} GROUP BY number"
+    ).format(
+        journal=journal_name(table_id),
+        conditions=sql.SQL(" AND ").join(conditions),
+        outer=sql.SQL(" AND number = ANY (%(tenant_numbers)s::int4[])") if of_tenants else sql.SQL(""),
+    )

@@ -1,0 +1,84 @@
+"""The engine's connection, which it can make anew when it is lost."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+import psycopg
+from psycopg import conninfo
+
+from tenant_migration.backfill.clock import Clock
+from tenant_migration.database.connection import connect
+from tenant_migration.errors import DatabaseUnavailable
+
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 10.0
+
+
+class Session:
+    """Holds the connection that the engine works with.
+
+    It starts with the caller's. When that is lost, a new one to the same database takes its place and belongs
+    to the session: `close()` closes only what the session itself opened.
+    """
+
+    def __init__(self, connection: psycopg.Connection, clock: Clock | None = None) -> None:
+        self._given = connection
+        self._clock = clock or Clock()
+        self._current = connection
+        # `dsn` leaves the password out; kept apart, since a lost connection can no longer be asked.
+        self._target = conninfo.make_conninfo(
+            connection.info.dsn,
+            **({"password": connection.info.password} if connection.info.password else {}),
+        )
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The connection in use."""
+        return self._current
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection in use is unusable."""
+        return self._current.closed or self._current.broken
+
+    def reconnect(self, attempts: int) -> None:
+        """Replace a lost connection.
+
+        Raises:
+            DatabaseUnavailable: the server could not be reached in `attempts` attempts.
+        """
+        for attempt in range(1, attempts + 1):
+            self._clock.back_off(attempt, first_s=_FIRST_WAIT_S, most_s=_LONGEST_WAIT_S)
+            try:
+                fresh = self.open_another()
+            except DatabaseUnavailable:
+                if attempt == attempts:
+                    raise
+                continue
+            self._close_own()
+            self._current = fresh
+            return
+
+    def open_another(self) -> psycopg.Connection:
+        """Open a further connection to the same database; the caller closes it."""
+        parameters = conninfo.conninfo_to_dict(self._target)
+        name = parameters.pop("application_name", None)
+        parameters.pop("options", None)  # connect() sets its own
+        return connect(conninfo.make_conninfo("", **parameters), application_name=str(name) if name else None)
+
+    def close(self) -> None:
+        """Close what the session opened; the caller's connection stays."""
+        self._close_own()
+
+    def _close_own(self) -> None:
+        if self._current is not self._given:
+            self._current.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

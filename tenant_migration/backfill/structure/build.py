@@ -1,0 +1,76 @@
+"""Builds the index and the foreign key of the organization column, once no row with a mapping lacks a value."""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from tenant_migration.backfill.leaves import read_leaves
+from tenant_migration.backfill.structure.foreign_key import ensure_foreign_key, foreign_key_exists
+from tenant_migration.backfill.structure.index import ensure_index, index_exists
+from tenant_migration.backfill.target import key_type, of_row, type_name
+from tenant_migration.backfill.work import Work
+from tenant_migration.database.connection import transaction
+from tenant_migration.database.names import identifier
+
+_ANY_LEFT = """
+WITH keys AS MATERIALIZED (
+    SELECT tenant_migration.canonical_key(tenant_id, %(key_type)s) AS key FROM {mappings}),
+map AS MATERIALIZED (SELECT key::{type} AS key FROM keys WHERE key IS NOT NULL)
+SELECT EXISTS (SELECT FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key WHERE {organization} IS NULL)"""
+
+
+def build_structure(work: Work, *, rows_left: int = 0) -> None:
+    """Build what is missing, or note what waits and for what.
+
+    Args:
+        work: the table's run.
+        rows_left: rows of the run's scope without an organization, quarantined ones included.
+    """
+    connection = work.session.connection
+    index_waits = not index_exists(connection, work.table)
+    key_waits = not foreign_key_exists(connection, work.table, work.plan.organizations)
+    if not index_waits and not key_waits:
+        return
+    reason = _why_it_waits(work, rows_left)
+    if reason:
+        work.tally.waiting += [f"index on {work.table.organization_column}: {reason}"] if index_waits else []
+        work.tally.waiting += (
+            [f"foreign key of {work.table.organization_column}: {reason}"] if key_waits else []
+        )
+        return
+    if index_waits:
+        work.tally.created += ensure_index(work)
+    if key_waits:
+        work.tally.created += ensure_foreign_key(work)
+
+
+def _why_it_waits(work: Work, rows_left: int) -> str | None:
+    """Say what the structure waits for, or None when it can be built now."""
+    if work.table.settings.build_index == "finalize":
+        return "built by `tenant-migration finalize`"
+    if work.table.settings.build_index == "early":
+        return None
+    if rows_left:
+        return f"{rows_left:,} rows are still without an organization"
+    if work.tenant_numbers is not None and _others_left(work):
+        return "rows of other tenants are still without an organization"
+    return None
+
+
+def _others_left(work: Work) -> bool:
+    """Say whether any row of a tenant with a mapping, selected or not, has no organization."""
+    connection = work.session.connection
+    for leaf in read_leaves(connection, work.table):
+        statement = sql.SQL(_ANY_LEFT).format(
+            mappings=identifier(work.plan.interface_schema, "tenant_org_mappings"),
+            type=type_name(work.table.tenant_column),
+            leaf=identifier(leaf.name.schema, leaf.name.name),
+            tenant=of_row(work.table.tenant_column.name),
+            organization=of_row(work.table.organization_column),
+        )
+        with transaction(connection, statement_timeout_ms=0, read_only=True):
+            connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
+            row = connection.execute(statement, {"key_type": key_type(work.table)}).fetchone()
+        if row and row[0]:
+            return True
+    return False

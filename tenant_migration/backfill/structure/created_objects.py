@@ -1,0 +1,80 @@
+"""The register of what the tool made: written and committed before the object is, so that a crash can be cleaned.
+
+Only what is registered here may ever be dropped by us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+
+from tenant_migration.catalog.model import TableName
+from tenant_migration.database.connection import transaction
+
+Kind = Literal["column", "index", "foreign_key", "constraint", "trigger", "journal"]
+
+
+@dataclass(frozen=True)
+class Object:
+    """Something that is going to be created."""
+
+    kind: Kind
+    schema: str
+    name: str
+    on_relation: TableName
+    definition: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.name} on {self.on_relation}"
+
+
+_REGISTER = """
+INSERT INTO tenant_migration.created_objects
+    (table_id, kind, object_schema, object_name, on_relation, definition, run_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (kind, object_schema, object_name, on_relation) WHERE dropped_at IS NULL
+DO UPDATE SET definition = excluded.definition
+RETURNING object_id"""
+
+
+def register(connection: psycopg.Connection, created: Object, *, table_id: int, run_id: int) -> int:
+    """Register an object that is about to be created; return its number. Registering again finds the same one."""
+    with transaction(connection, lock_timeout_ms=5_000):
+        row = connection.execute(
+            _REGISTER,
+            (
+                table_id,
+                created.kind,
+                created.schema,
+                created.name,
+                str(created.on_relation),
+                created.definition,
+                run_id,
+            ),
+        ).fetchone()
+    if row is None:
+        raise RuntimeError("INSERT ... RETURNING gave no row")
+    return int(row[0])
+
+
+def mark_created(connection: psycopg.Connection, object_id: int) -> None:
+    """Note that the object is there. May be part of a transaction."""
+    connection.execute(
+        "UPDATE tenant_migration.created_objects SET created_at = coalesce(created_at, clock_timestamp())"
+        " WHERE object_id = %s",
+        (object_id,),
+    )
+
+
+def is_registered(
+    connection: psycopg.Connection, kind: Kind, schema: str, name: str, on_relation: TableName
+) -> bool:
+    """Say whether we made, or were about to make, this object."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM tenant_migration.created_objects WHERE kind = %s AND object_schema = %s"
+        " AND object_name = %s AND on_relation = %s AND dropped_at IS NULL)",
+        (kind, schema, name, str(on_relation)),
+    ).fetchone()
+    return bool(row and row[0])

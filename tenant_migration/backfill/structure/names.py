@@ -1,0 +1,19 @@
+"""Names of what we create: at most 63 bytes, readable, and different for different things."""
+
+from __future__ import annotations
+
+import hashlib
+
+_NAME_BYTES_MOST = 63
+_HASH_CHARACTERS = 8
+
+
+def object_name(*parts: str) -> str:
+    """Join the parts with `_`; a name over 63 bytes, which PostgreSQL would cut, is cut by us and gets a hash."""
+    name = "_".join(parts)
+    if len(name.encode()) <= _NAME_BYTES_MOST:
+        return name
+    suffix = parts[-1]
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_CHARACTERS]
+    room = _NAME_BYTES_MOST - len(f"_{digest}_{suffix}".encode())
+    return f"{name.encode()[:room].decode(errors='ignore')}_{digest}_{suffix}"
