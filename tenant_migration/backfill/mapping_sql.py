@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from tenant_migration.backfill.target import key_type, text, type_name
+from tenant_migration.backfill.target import text, type_name
 from tenant_migration.planning.model import TablePlan
 
 _FROZEN = """
@@ -21,4 +21,6 @@ def frozen_map(table: TablePlan) -> sql.Composed:
     MATERIALIZED, so that the cast is applied to keys of this type only: another type's text would abort the
     statement (H12).
     """
-    return sql.SQL(_FROZEN).format(type=type_name(table.tenant_column), key_type=text(key_type(table)))
+    return sql.SQL(_FROZEN).format(
+        type=type_name(table.tenant_column), key_type=text(table.tenant_column.quoted_type)
+    )

@@ -13,12 +13,12 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from tenant_migration.backfill import failpoints
+from tenant_migration.backfill.ambiguity import ambiguous_keys
 from tenant_migration.backfill.results import Selection
 from tenant_migration.backfill.states import State
-from tenant_migration.backfill.target import key_type, type_name
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import Refused, UnknownTenant
-from tenant_migration.planning.model import ColumnRef, Plan
+from tenant_migration.planning.model import Plan, TablePlan
 
 _ANALYZE_FROM_ROWS = 1_000
 _NAMES_SHOWN = 5
@@ -62,15 +62,15 @@ def start_run(
     """
     chosen = selection or Selection()
     asked = None if chosen.tenants is None else list(dict.fromkeys(chosen.tenants))
-    types = {key_type(table): table.tenant_column for table in plan.tables}
+    table_of_type = {table.tenant_column.quoted_type: table for table in plan.tables}
     with transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=_STATEMENT_TIMEOUT_MS):
         run_id = _insert_run(connection, plan, kind, chosen, actor, dagster_run_id)
         tenants, checksum = _mapping(connection, plan, asked)
         _refuse_unknown(asked, tenants)
         numbers = list(tenants.values())
-        for type_text, column in types.items():
+        for type_text, table in table_of_type.items():
             _freeze(connection, plan, run_id, type_text, numbers)
-            _refuse_ambiguous(connection, run_id, type_text, column)
+            _refuse_ambiguous(connection, plan, table, asked)
         connection.execute(
             "UPDATE tenant_migration.runs SET mapping_checksum = %s WHERE run_id = %s", (checksum, run_id)
         )
@@ -165,23 +165,15 @@ def _freeze(
     )
 
 
-def _refuse_ambiguous(connection: psycopg.Connection, run_id: int, type_text: str, column: ColumnRef) -> None:
-    """Refuse tenants whose keys are equal in the column's own type: `AB-..` and `ab-..` as uuid."""
-    rows = connection.execute(
-        sql.SQL(
-            "WITH keys AS MATERIALIZED (SELECT key::{} AS key, tenant_number FROM tenant_migration.run_tenants"
-            " WHERE run_id = %s AND key_type = %s)"
-            " SELECT array_agg(t.tenant_id ORDER BY t.tenant_id) FROM keys"
-            " JOIN tenant_migration.tenants AS t USING (tenant_number)"
-            " GROUP BY keys.key HAVING count(*) > 1 ORDER BY 1 LIMIT %s"
-        ).format(type_name(column)),
-        (run_id, type_text, _NAMES_SHOWN),
-    ).fetchall()
-    if rows:
-        groups = "; ".join(" and ".join(repr(tenant) for tenant in row[0]) for row in rows)
+def _refuse_ambiguous(
+    connection: psycopg.Connection, plan: Plan, table: TablePlan, asked: list[str] | None
+) -> None:
+    groups = ambiguous_keys(connection, plan, table, asked, shown=_NAMES_SHOWN)
+    if groups:
+        named = "; ".join(" and ".join(repr(tenant) for tenant in group) for group in groups)
         raise Refused(
-            f"tenants that are the same key as {column.base_type}: {groups}. "
-            "Rows of such a column cannot be told apart; keep one mapping of each group"
+            f"tenants that are the same key as {table.tenant_column.base_type} (of {table.qualified_name} and "
+            f"others of that type): {named}. Their rows cannot be told apart; keep one mapping of each group"
         )
 
 

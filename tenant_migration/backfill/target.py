@@ -24,15 +24,6 @@ def text(value: str) -> sql.Literal:
     return sql.Literal(value.replace("%", "%%"))
 
 
-def key_type(table: TablePlan) -> str:
-    """Return the tenant key's type as `managed_tables.key_type` and `run_tenants.key_type` spell it."""
-
-    def quote(name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
-
-    return f"{quote(table.tenant_column.type_schema)}.{quote(table.tenant_column.type_name)}"
-
-
 def of_row(column: str) -> sql.Composed:
     """Return `t."column"`: every builder calls the managed table's row `t`."""
     return sql.SQL("t.{}").format(identifier(column))

@@ -7,7 +7,7 @@ from psycopg import sql
 from tenant_migration.backfill.leaves import read_leaves
 from tenant_migration.backfill.structure.foreign_key import ensure_foreign_key, foreign_key_exists
 from tenant_migration.backfill.structure.index import ensure_index, index_exists
-from tenant_migration.backfill.target import key_type, of_row, type_name
+from tenant_migration.backfill.target import of_row, type_name
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.names import identifier
@@ -70,7 +70,7 @@ def _others_left(work: Work) -> bool:
         )
         with transaction(connection, statement_timeout_ms=0, read_only=True):
             connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
-            row = connection.execute(statement, {"key_type": key_type(work.table)}).fetchone()
+            row = connection.execute(statement, {"key_type": work.table.tenant_column.quoted_type}).fetchone()
         if row and row[0]:
             return True
     return False

@@ -77,6 +77,30 @@ def validate_statement(on: TableName, name: str) -> sql.Composed:
     )
 
 
+def missing_foreign_keys(
+    connection: psycopg.Connection, table: TablePlan, organizations: OrganizationsRef
+) -> list[sql.Composed]:
+    """Return the statements that `ensure_foreign_key` would add and validate it with. Reads only."""
+    statements: list[sql.Composed] = []
+    leaf_by_leaf = _leaf_by_leaf(connection, table)
+    relations = [leaf.name for leaf in read_leaves(connection, table)] if leaf_by_leaf else []
+    for on in [*relations, table.name]:
+        found = _foreign_keys(connection, table, on, organizations)
+        if any(valid for _, valid in found):
+            continue
+        not_valid = on in relations or not leaf_by_leaf
+        name = found[0][0] if found else object_name(on.name, table.organization_column, "fkey")
+        if not found:
+            statements.append(add_foreign_key_statement(table, on, name, organizations, not_valid=not_valid))
+        if found or not_valid:
+            statements.append(validate_statement(on, name))
+    return statements
+
+
+def _leaf_by_leaf(connection: psycopg.Connection, table: TablePlan) -> bool:
+    return table.partitioned and connection.info.server_version < _NOT_VALID_ON_PARTITIONED
+
+
 def ensure_foreign_key(work: Work) -> list[str]:
     """Add and validate the foreign key; return what was created.
 
@@ -85,7 +109,7 @@ def ensure_foreign_key(work: Work) -> list[str]:
     """
     created: list[str] = []
     connection = work.session.connection
-    leaf_by_leaf = work.table.partitioned and connection.info.server_version < _NOT_VALID_ON_PARTITIONED
+    leaf_by_leaf = _leaf_by_leaf(connection, work.table)
     if leaf_by_leaf:
         for leaf in read_leaves(connection, work.table):
             _ensure_on(work, leaf.name, created, not_valid=True)

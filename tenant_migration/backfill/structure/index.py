@@ -94,6 +94,19 @@ def create_index_statement(table: TablePlan, on: TableName, name: str, *, partit
     )
 
 
+def missing_indexes(connection: psycopg.Connection, table: TablePlan) -> list[sql.Composed]:
+    """Return the statements that `ensure_index` would build indexes with. Reads only."""
+    return [
+        create_index_statement(table, node.name, _name_on(table, node), partitioned=not node.is_leaf)
+        for node in _tree(connection, table)
+        if not any(index.valid for index in _indexes(connection, table, node.oid))
+    ]
+
+
+def _name_on(table: TablePlan, node: _Node) -> str:
+    return object_name(node.name.name, table.organization_column, "idx")
+
+
 def ensure_index(work: Work) -> list[str]:
     """Build the index, on every table of the partition tree; return what was created.
 
@@ -120,7 +133,7 @@ def _ensure_on(work: Work, node: _Node, created: list[str]) -> TableName:
     ]  # a parent's is INVALID until all attach
     if usable:
         return usable[0].name
-    name = object_name(node.name.name, work.table.organization_column, "idx")
+    name = _name_on(work.table, node)
     statement = create_index_statement(work.table, node.name, name, partitioned=not node.is_leaf)
     made = created_objects.Object("index", node.name.schema, name, node.name, statement.as_string(connection))
     object_id = created_objects.register(connection, made, table_id=work.table_id, run_id=work.run.run_id)
