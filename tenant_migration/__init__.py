@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tenant_migration.version import VERSION
+
 if TYPE_CHECKING:
     from tenant_migration.mapping.mapper import TenantOrgMapper
     from tenant_migration.workflow.api import (
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
         run_pre_migration_validation,
     )
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "TenantOrgMapper",

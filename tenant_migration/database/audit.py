@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tenant_migration import __version__
+from tenant_migration.version import VERSION
 
 _APPEND = """
     SELECT tenant_migration.append_audit(
@@ -52,6 +52,6 @@ def record(
         _APPEND,
         [
             operation, actor, outcome, run_id, table, tenant_id, Jsonb(dict(counts or {})),
-            None if duration_ms is None else round(duration_ms), Jsonb(dict(detail or {})), __version__,
+            None if duration_ms is None else round(duration_ms), Jsonb(dict(detail or {})), VERSION,
         ],
     )  # fmt: skip
