@@ -10,10 +10,18 @@ import difflib
 import getpass
 import os
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tenant_migration.errors import ConfigurationError, UsageError
 
@@ -28,33 +36,37 @@ OnExistingValue = Literal["refuse", "keep", "overwrite"]
 Fingerprints = Literal["off", "journal"]
 BuildIndex = Literal["after_data", "early", "finalize"]
 Severity = Literal["critical", "warning", "info"]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""Not empty, also without the blanks around it."""
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
+    )
 
 
 class OrganizationsConfig(_Strict):
     """Where the organizations are."""
 
-    table: str = "organizations"
+    table: Text = "organizations"
     """Table of the organizations, `name` or `schema.name`; without a schema, the interface schema."""
-    id: str = "id"
+    id: Text = "id"
     """Its key column, of type uuid."""
-    parent_id: str = "parent_id"
+    parent_id: Text = "parent_id"
     """Column that names the parent organization."""
-    slug: str | None = "slug"
+    slug: Text | None = "slug"
     """Column compared by `mappings --suggest`; null when there is none."""
-    name: str | None = "name"
+    name: Text | None = "name"
     """Column compared by `mappings --suggest`; null when there is none."""
 
 
 class SchemasConfig(_Strict):
     """In which schemas tables are looked for."""
 
-    include: list[str] = Field(default_factory=list)
+    include: list[Text] = Field(default_factory=list)
     """Only these; empty: all but PostgreSQL's and the tool's own."""
-    exclude: list[str] = Field(default_factory=list)
+    exclude: list[Text] = Field(default_factory=list)
     """Never these."""
 
 
@@ -64,7 +76,7 @@ class DefaultsConfig(_Strict):
     batch_size: int = Field(1_000, ge=1, le=100_000)
     """Rows of the first batch; with `adaptive: false` of every batch."""
     batch_target_ms: int = Field(100, ge=10, le=60_000)
-    """Milliseconds that a batch aims at (performance.md P7: 100 ms is where the application does not notice)."""
+    """Milliseconds that a batch aims at (P7: 100 ms is where the application does not notice)."""
     batch_rows_max: int = Field(50_000, ge=1, le=1_000_000)
     """No batch is larger, however fast."""
     adaptive: bool = True
@@ -94,13 +106,13 @@ class DefaultsConfig(_Strict):
 class TableConfig(_Strict):
     """One table; what is left out comes from `defaults`."""
 
-    tenant_id_column: str | None = None
+    tenant_id_column: Text | None = None
     """Its tenant key, where the name differs from `tenant_key_columns`."""
-    organization_id_column: str | None = None
+    organization_id_column: Text | None = None
     """Its organization column, where the name differs from `organization_column`."""
     batch_size: int | None = Field(None, ge=1, le=100_000)
     """Rows of the first batch."""
-    dependencies: list[str] = Field(default_factory=list)
+    dependencies: list[Text] = Field(default_factory=list)
     """Tables that must be migrated first, beyond those that foreign keys name."""
     exclude: bool = False
     """Leave the table alone."""
@@ -117,19 +129,20 @@ class TableConfig(_Strict):
 class SkipConfig(_Strict):
     """A check that shall not run, and why."""
 
-    check: str
-    table: str | None = None
-    reason: str = Field(min_length=1)
+    check: Text
+    table: Text | None = None
+    """`schema.name` or `name`; null: the check shall not run on any table."""
+    reason: Text
 
 
 class RelationConfig(_Strict):
     """A reference that the database does not declare as a foreign key."""
 
-    child: str
+    child: Text
     """Table that refers, `schema.name` or `name`."""
-    columns: list[str] = Field(min_length=1)
+    columns: list[Text] = Field(min_length=1)
     """Its columns, in the order of the parent's key."""
-    parent: str
+    parent: Text
     """Table that is referred to by its primary key."""
 
 
@@ -142,6 +155,8 @@ class ValidationConfig(_Strict):
     """Check name -> severity, where it differs from the registry."""
     skip: list[SkipConfig] = Field(default_factory=list)
     relations: list[RelationConfig] = Field(default_factory=list)
+    statement_timeout_ms: int = Field(3_600_000, ge=10, le=86_400_000)
+    """Milliseconds that a check may take; one that takes longer counts as errored, never as passed."""
 
 
 class BackupsConfig(_Strict):
@@ -155,16 +170,16 @@ class BackupsConfig(_Strict):
 class MigrationConfig(_Strict):
     """The whole file."""
 
-    tenant_key_columns: list[str] = Field(default_factory=lambda: ["tenant_id"], min_length=1)
+    tenant_key_columns: list[Text] = Field(default_factory=lambda: ["tenant_id"], min_length=1)
     """Names of the legacy key column, exactly as in the catalog (case counts)."""
-    organization_column: str = "organization_id"
+    organization_column: Text = "organization_id"
     """Name of the column to fill."""
     organizations: OrganizationsConfig = OrganizationsConfig()
-    interface_schema: str = "public"
+    interface_schema: Text = "public"
     """Schema of `tenant_org_mappings`, `migration_audit_log` and the three functions."""
     schemas: SchemasConfig = SchemasConfig()
     defaults: DefaultsConfig = DefaultsConfig()
-    tables: dict[str, TableConfig] = Field(default_factory=dict)
+    tables: dict[Text, TableConfig] = Field(default_factory=dict)
     """Keyed `schema.table`; without a schema, the interface schema."""
     validation: ValidationConfig = ValidationConfig()
     cache_ttl_seconds: float = Field(300.0, ge=0)
@@ -175,6 +190,15 @@ class MigrationConfig(_Strict):
     @classmethod
     def _empty_table_is_default(cls, value: Any) -> Any:
         return {k: ({} if v is None else v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _columns_do_not_meet(self) -> MigrationConfig:
+        if self.organization_column in self.tenant_key_columns:
+            raise ValueError(
+                f"organization_column {self.organization_column!r} is one of tenant_key_columns too: "
+                "a column cannot be both what is read and what is written"
+            )
+        return self
 
 
 def load_config(path: Path | None = None) -> MigrationConfig:
@@ -193,7 +217,7 @@ def load_config(path: Path | None = None) -> MigrationConfig:
         if not named and not path.exists():
             return MigrationConfig()
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigurationError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -201,7 +225,9 @@ def load_config(path: Path | None = None) -> MigrationConfig:
     if raw is None:
         return MigrationConfig()
     if not isinstance(raw, dict):
-        raise ConfigurationError(f"configuration file {path} must be a mapping of keys, not {type(raw).__name__}")
+        raise ConfigurationError(
+            f"configuration file {path} must be a mapping of keys, not {type(raw).__name__}"
+        )
     try:
         return MigrationConfig.model_validate(raw)
     except ValidationError as error:
@@ -209,23 +235,47 @@ def load_config(path: Path | None = None) -> MigrationConfig:
         raise ConfigurationError(f"configuration file {path} is wrong:\n{problems}") from error
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Reads YAML, but does not let a key that is there twice win silently over the first one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _describe(problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
-    where = ".".join(location)
-    if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg']}"
-    nearest = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1, cutoff=0.0)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"{where}: unknown key{hint}"
+    where = ".".join(location) or "the file"
+    if problem["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), n=1, cutoff=0.0)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"{where}: unknown key{hint}"
+    if problem["type"] == "string_type" and isinstance(problem["input"], int | float):
+        return f"{where}: {problem['input']!r} is a number to YAML; put the text in quotes"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{where}: {message}"
 
 
 def _known_keys(location: list[str]) -> list[str]:
     """Return the keys that the model at `location` knows, walking through lists and dictionaries."""
     model: type[BaseModel] | None = MigrationConfig
+    in_collection = False
     for part in location:
+        if in_collection:  # a list's index, or the name of a table: the model stays the value's
+            in_collection = False
+            continue
         if model is None or part not in model.model_fields:
-            continue  # a list index, or the name of a table: the model stays the value's
-        model = _model_in(model.model_fields[part].annotation)
+            return []
+        annotation = model.model_fields[part].annotation
+        in_collection = get_origin(annotation) in (list, dict)
+        model = _model_in(annotation)
     return sorted(model.model_fields) if model else []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from tenant_migration.catalog.model import Leaf, TableName
+from tenant_migration.catalog.model import TableName
 
 PRIVATE_SCHEMA = "tenant_migration"
 INTERFACE_TABLES = ("tenant_org_mappings", "migration_audit_log")
@@ -138,28 +138,3 @@ def estimated_rows(leaf_rows: Collection[dict[str, Any]]) -> int:
     if any(leaf["row_estimate"] < 0 and leaf["heap_bytes"] > 0 for leaf in leaf_rows):
         return -1
     return sum(max(0, leaf["row_estimate"]) for leaf in leaf_rows)
-
-
-def read_leaves(
-    connection: psycopg.Connection[Any], name: TableName, block_size: int = 8192
-) -> tuple[Leaf, ...]:
-    """Read the leaves that a table has now, without their indexes: partitions come and go after the plan.
-
-    Args:
-        connection: any; opens no transaction of its own.
-        name: the root as the plan names it.
-        block_size: bytes of a page.
-    """
-    relations = read_relations(connection, interface_schema="", only=[name])
-    return tuple(
-        Leaf(
-            oid=leaf["oid"],
-            name=TableName(leaf["schema"], leaf["name"]),
-            relfilenode=leaf["relfilenode"],
-            pages=leaf["heap_bytes"] // block_size,
-            foreign=leaf["kind"] == "f",
-            has_replica_identity=leaf["has_replica_identity"],
-        )
-        for relation in relations
-        for leaf in relation.leaf_rows
-    )

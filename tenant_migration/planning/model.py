@@ -129,7 +129,7 @@ class TablePlan(_Value):
     partitioned: bool
     leaves: tuple[str, ...]
     """The tables that hold the rows (`schema.table`) when the plan was made. Partitions come and go without a
-    new plan: whoever walks them reads them anew with `catalog.relations.read_leaves`."""
+    new plan: whoever walks them reads them anew."""
     tenant_index: str | None
     """An index that leads with the tenant key, or None: one tenant then costs a scan."""
     organization_index_exists: bool

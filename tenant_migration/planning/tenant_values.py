@@ -82,7 +82,13 @@ def count_query(
         organization_column: the uuid column where it is there already; None: no row has an organization.
         mapping_schema: where the mapping is; None: it is not compared with.
     """
-    key_type = sql.SQL("{}.{}").format(sql.Identifier(key.type_schema), sql.Identifier(key.type_name))
+    key_type: sql.Composable = sql.Identifier(key.type_schema, key.type_name)
+    key_value: sql.Composable = sql.Identifier("t", key.name)
+    if key.base_type.endswith(".citext"):
+        # with pg_catalog alone on the search path citext = citext compares as text, as everywhere in the
+        # engine, while GROUP BY would fold case
+        key_type = sql.Identifier("pg_catalog", "text")
+        key_value = sql.SQL("{}::text").format(key_value)
     if mapping_schema is None:
         mapped = sql.SQL("SELECT NULL::{} AS key, NULL::uuid AS organization_id WHERE false").format(key_type)
         allowed = sql.SQL("SELECT NULL::{} AS key WHERE %(allowed)s::text[] IS NULL").format(key_type)
@@ -110,7 +116,7 @@ def count_query(
     return sql.SQL(
         """
         WITH groups AS MATERIALIZED (
-            SELECT t.{key} AS key, {organization} AS organization_id, count(*) AS row_count
+            SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count
               FROM {table} t
              GROUP BY 1, 2
         ), mapped AS MATERIALIZED ({mapped}
@@ -143,7 +149,7 @@ def count_query(
           FROM judged
         """
     ).format(
-        key=sql.Identifier(key.name),
+        key=key_value,
         organization=organization,
         table=sql.Identifier(name.schema, name.name),
         mapped=mapped,
