@@ -38,10 +38,13 @@ class CheckResult:
     description: str
     """What is wrong when it failed, for a person: `Tenant IDs without organization mapping`."""
     rows_checked: int
+    """Rows, tenants or objects that were looked at."""
     count: int
     """How many rows, tenants or objects are wrong: exact. 0 when passed."""
     duration_ms: float
     column: str | None = None
+    about: str | None = None
+    """Of a check of the whole database: the table that it looks at."""
     tenant_id: str | None = None
     """Set when the check was run for one tenant."""
     examples: tuple[str, ...] = ()
@@ -53,7 +56,12 @@ class CheckResult:
     recommendation: str | None = None
     reproduce: str | None = None
     """A query that finds the rows."""
+    expected: int | None = None
+    """How many had to be there to look at; None: not known beforehand. Nothing checked while something was
+    expected is no pass."""
     details: dict[str, Any] = field(default_factory=dict)
+    """Further exact counts. `tenants` {tenant id: wrong rows} names every tenant with a wrong row, and is
+    there only when each wrong row could be given to a tenant."""
 
     @property
     def blocks(self) -> bool:

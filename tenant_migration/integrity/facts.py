@@ -1,0 +1,130 @@
+"""Reads what the SQL builders must know of the tables at the moment of the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from tenant_migration.integrity.scope import MIGRATED_STATES, TableFacts, UniqueIndex
+from tenant_migration.integrity.sources.tables import mappings
+from tenant_migration.planning.model import Plan, Relation, TablePlan
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_TABLES = """
+SELECT w.number, m.table_id, a.attnum IS NOT NULL, j.oid IS NOT NULL, coalesce(r.pairs, 0),
+    coalesce(r.kept, 0)
+FROM unnest(%(schemas)s::text[], %(names)s::text[], %(organization_columns)s::text[])
+     WITH ORDINALITY AS w(table_schema, table_name, organization_column, number)
+LEFT JOIN pg_namespace AS n ON n.nspname = w.table_schema
+LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name
+LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = w.organization_column AND NOT a.attisdropped
+LEFT JOIN tenant_migration.managed_tables AS m ON m.table_schema = w.table_schema AND m.table_name =
+    w.table_name
+LEFT JOIN pg_class AS j ON j.relnamespace = 'tenant_migration'::regnamespace AND j.relname = 'journal_' ||
+    m.table_id
+LEFT JOIN LATERAL (
+    SELECT count(*) AS pairs, sum(s.rows_kept) AS kept
+    FROM tenant_migration.table_states AS s JOIN tenant_migration.tenants AS t USING (tenant_number)
+    WHERE s.table_id = m.table_id AND s.state = ANY (%(states)s::text[])
+      AND (%(tenants)s::text[] IS NULL OR t.tenant_id = ANY (%(tenants)s::text[]))
+) AS r ON true
+ORDER BY w.number
+"""
+
+# Every key column and expression but the tenant key itself, as the server prints it.
+_UNIQUE_INDEXES = """
+SELECT w.number, c.relname, k.others, pg_get_expr(x.indpred, x.indrelid), NOT x.indnullsnotdistinct
+FROM unnest(%(schemas)s::text[], %(names)s::text[], %(tenant_columns)s::text[])
+     WITH ORDINALITY AS w(table_schema, table_name, tenant_column, number)
+JOIN pg_namespace AS n ON n.nspname = w.table_schema
+JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = w.table_name
+JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attname = w.tenant_column AND NOT a.attisdropped
+JOIN pg_index AS x ON x.indrelid = r.oid AND x.indisunique
+JOIN pg_class AS c ON c.oid = x.indexrelid
+CROSS JOIN LATERAL (
+    SELECT array_agg('(' || pg_get_indexdef(x.indexrelid, p.place::int, false) || ')' ORDER BY p.place)
+               FILTER (WHERE p.attribute <> a.attnum) AS others,
+           bool_or(p.attribute = a.attnum) AS has_tenant
+    FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS p(attribute, place)
+    WHERE p.place <= x.indnkeyatts
+) AS k
+WHERE k.has_tenant
+ORDER BY w.number, c.relname
+"""
+
+_EQUALITIES = """
+SELECT quoted_type, tenant_migration.equality_of(to_regtype(quoted_type)) FROM unnest(%s::text[]) AS
+    t(quoted_type)
+"""
+
+_JOIN_CONDITION = """
+SELECT tenant_migration.join_condition(
+    format('%%I.%%I', %(child_schema)s::text, %(child_name)s::text)::regclass, %(child_columns)s::name[],
+    format('%%I.%%I', %(parent_schema)s::text, %(parent_name)s::text)::regclass, %(parent_columns)s::name[])
+"""
+
+
+def read_facts(
+    connection: Connection, tables: Sequence[TablePlan], tenants: Sequence[str] | None
+) -> dict[str, TableFacts]:
+    """Return the facts of these tables by `schema.table`."""
+    given = {
+        "schemas": [table.schema_name for table in tables],
+        "names": [table.table_name for table in tables],
+        "organization_columns": [table.organization_column for table in tables],
+        "tenant_columns": [table.tenant_column.name for table in tables],
+        "states": list(MIGRATED_STATES),
+        "tenants": None if tenants is None else list(tenants),
+    }
+    indexes: dict[int, list[UniqueIndex]] = {}
+    for number, name, others, predicate, nulls_distinct in connection.execute(_UNIQUE_INDEXES, given):
+        index = UniqueIndex(name, tuple(others or ()), predicate, nulls_distinct)
+        indexes.setdefault(number, []).append(index)
+    columns = [column for table in tables for column in (table.tenant_column, *table.key_columns)]
+    types = sorted({column.quoted_type for column in columns})
+    equality_by_type: dict[str, str] = dict(connection.execute(_EQUALITIES, [types]).fetchall())
+    return {
+        tables[number - 1].qualified_name: TableFacts(
+            table_id=table_id,
+            organization_column_exists=has_column,
+            has_journal=has_journal,
+            recorded_pairs=pairs,
+            kept_rows=kept,
+            unique_indexes=tuple(indexes.get(number, ())),
+            equality_by_type=equality_by_type,
+        )
+        for number, table_id, has_column, has_journal, pairs, kept in connection.execute(_TABLES, given)
+    }
+
+
+def read_join_condition(
+    connection: Connection, relation: Relation, child: TablePlan, parent: TablePlan
+) -> str:
+    """Return the condition that a row `c` of the child refers to a row `p` of the parent."""
+    row = connection.execute(
+        _JOIN_CONDITION,
+        {
+            "child_schema": child.schema_name,
+            "child_name": child.table_name,
+            "child_columns": list(relation.child_columns),
+            "parent_schema": parent.schema_name,
+            "parent_name": parent.table_name,
+            "parent_columns": list(relation.parent_columns),
+        },
+    ).fetchone()
+    if row is None:
+        raise RuntimeError("SELECT of a function gave no row")
+    return str(row[0])
+
+
+def tenants_share_organizations(connection: Connection, plan: Plan) -> bool:
+    """Return whether several tenants go to one organization."""
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} GROUP BY organization_id HAVING count(*) > 1)").format(
+        mappings(plan.interface_schema)
+    )
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])

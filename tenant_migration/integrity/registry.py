@@ -1,0 +1,89 @@
+"""The list of all checks, in the order in which they are reported.
+
+A new check is one file in `checks/` and one line here; the tests demand a planted defect for each.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from tenant_migration.config import MigrationConfig
+from tenant_migration.errors import ConfigurationError
+from tenant_migration.integrity.check import Check
+from tenant_migration.integrity.checks import (
+    child_matches_parent,
+    circular_organizations,
+    duplicate_mappings,
+    duplicate_slugs,
+    existing_values_disagree,
+    foreign_keys_valid,
+    identical_rows,
+    journal_matches_rows,
+    nothing_lost,
+    null_tenant_keys,
+    organization_matches_mapping,
+    organizations_exist,
+    orphans,
+    pending_pairs,
+    references_stay_in_organization,
+    rows_have_organization,
+    structure_is_valid,
+    tenants_have_mapping,
+    unique_collisions,
+)
+from tenant_migration.planning.model import Plan
+
+CHECKS: tuple[Check, ...] = (
+    # before
+    organizations_exist.BEFORE,
+    duplicate_mappings.CHECK,
+    duplicate_slugs.CHECK,
+    circular_organizations.BEFORE,
+    tenants_have_mapping.CHECK,
+    null_tenant_keys.CHECK,
+    existing_values_disagree.CHECK,
+    unique_collisions.CHECK,
+    identical_rows.CHECK,
+    foreign_keys_valid.CHECK,
+    orphans.CHECK,
+    references_stay_in_organization.BEFORE,
+    # after
+    circular_organizations.AFTER,
+    pending_pairs.CHECK,
+    rows_have_organization.CHECK,
+    organizations_exist.AFTER,
+    organization_matches_mapping.CHECK,
+    nothing_lost.CHECK,
+    journal_matches_rows.CHECK,
+    structure_is_valid.INDEXES,
+    structure_is_valid.FOREIGN_KEYS,
+    child_matches_parent.CHECK,
+    references_stay_in_organization.AFTER,
+)
+
+
+def refuse_unknown_names(config: MigrationConfig, plan: Plan, only: Iterable[str] = ()) -> None:
+    """Refuse checks and tables that do not exist: a misspelt skip would skip nothing, or the wrong thing.
+
+    Raises:
+        ConfigurationError: naming the place, the name and the nearest known one.
+    """
+    names = sorted({check.name for check in CHECKS})
+    for name in config.validation.severity:
+        _refuse_unknown("validation.severity", "check", name, names)
+    for number, skip in enumerate(config.validation.skip):
+        _refuse_unknown(f"validation.skip[{number}].check", "check", skip.check, names)
+        if skip.table is not None and plan.table(skip.table) is None:
+            tables = [table.qualified_name for table in plan.tables]
+            _refuse_unknown(f"validation.skip[{number}].table", "table", skip.table, tables)
+    for name in only:
+        _refuse_unknown("only", "check", name, names)
+
+
+def _refuse_unknown(place: str, kind: str, name: str, known: list[str]) -> None:
+    if name in known:
+        return
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise ConfigurationError(f"{place}: there is no {kind} {name!r}{hint}")

@@ -1,0 +1,103 @@
+"""What a check is asked about: a table, one of its relations, or the database. Values for the SQL builders.
+
+Belongs here: what builders may know. Everything read from the database arrives as `TableFacts`, so that the
+builders stay pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from tenant_migration.planning.model import ColumnRef, OrganizationsRef, Plan, Relation, TablePlan
+
+MIGRATED_STATES = ("verifying", "completed")
+"""States of a (table, tenant) that claim: every row has its organization."""
+
+
+@dataclass(frozen=True)
+class UniqueIndex:
+    """A unique index whose key contains the tenant column."""
+
+    name: str
+    other_expressions: tuple[str, ...]
+    """The other key columns and expressions, as the server prints them."""
+    predicate: str | None
+    nulls_distinct: bool
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the database says of a table at the moment of the checks; the plan may be older."""
+
+    table_id: int | None
+    """None: not registered, so nothing of it can be recorded as migrated."""
+    organization_column_exists: bool
+    has_journal: bool
+    recorded_pairs: int
+    """Tenants in scope that are recorded as migrated in this table."""
+    kept_rows: int = 0
+    """Rows of these tenants whose own value was recorded and left alone."""
+    unique_indexes: tuple[UniqueIndex, ...] = ()
+    equality_by_type: Mapping[str, str] = field(default_factory=dict)
+    """Quoted type -> its own `=`, with the schema. Under our search path a bare one between values of an
+    extension's type (citext) would be that of text."""
+
+
+@dataclass(frozen=True)
+class TableScope:
+    """One table, for all tenants or for some."""
+
+    plan: Plan
+    table: TablePlan
+    facts: TableFacts
+    tenants: tuple[str, ...] | None
+    allowed_unmapped_tenants: tuple[str, ...] = ()
+    several_tenants_share_an_organization: bool = False
+
+    def equality_of(self, column: ColumnRef) -> sql.SQL:
+        """Return the operator by which values of this column are equal."""
+        return sql.SQL(self.facts.equality_by_type.get(column.quoted_type, "OPERATOR(pg_catalog.=)"))
+
+
+@dataclass(frozen=True)
+class RelationScope:
+    """One reference from a managed table to a managed table."""
+
+    relation: Relation
+    child: TableScope
+    parent: TableScope
+    """For every tenant: a row may refer to a row of any."""
+    join_condition: str
+    """When a row `c` of the child refers to a row `p` of the parent: as the readiness function compares."""
+
+
+@dataclass(frozen=True)
+class DatabaseScope:
+    """The database as a whole; `tables` are those in scope, for what is counted over tables."""
+
+    plan: Plan
+    tables: tuple[TablePlan, ...]
+    tenants: tuple[str, ...] | None
+
+    @property
+    def organizations(self) -> OrganizationsRef:
+        """The organizations table."""
+        return self.plan.organizations
+
+
+Scope = TableScope | RelationScope | DatabaseScope
+
+
+def nothing_recorded(scope: TableScope) -> str | None:
+    """Return why there is nothing to verify in a table, or None."""
+    if scope.facts.recorded_pairs:
+        return None
+    return f"no tenant in scope is recorded as migrated in {scope.table.qualified_name}"
+
+
+def nothing_recorded_on_both_sides(scope: RelationScope) -> str | None:
+    """Return why there is nothing to verify in a relation, or None."""
+    return nothing_recorded(scope.child) or nothing_recorded(scope.parent)

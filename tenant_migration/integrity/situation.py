@@ -1,0 +1,110 @@
+"""What is the case when checks are run: facts of the tables, the configuration, who is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from tenant_migration.config import MigrationConfig
+from tenant_migration.integrity.facts import (
+    Connection,
+    read_facts,
+    read_join_condition,
+    tenants_share_organizations,
+)
+from tenant_migration.integrity.savepoint import savepoint
+from tenant_migration.integrity.scope import DatabaseScope, RelationScope, TableFacts, TableScope
+from tenant_migration.integrity.targets import DatabaseTarget, RelationTarget, Target
+from tenant_migration.planning.model import Plan, Relation, TablePlan
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Turns what is to be asked into scopes for the SQL builders."""
+
+    plan: Plan
+    config: MigrationConfig
+    tenants: tuple[str, ...] | None
+    facts: Mapping[str, TableFacts]
+    """Of the tables in scope, for the tenants in scope."""
+    parent_facts: Mapping[str, TableFacts]
+    """Of the tables that they refer to, for every tenant."""
+    join_conditions: Mapping[tuple[str, str], str | psycopg.Error]
+    """By child and relation; an error where the columns of the relation are not there any more."""
+    several_tenants_share_an_organization: bool
+
+    def table(self, table: TablePlan) -> TableScope:
+        """Return the scope of a table."""
+        return self._scope(table, self.facts, self.tenants)
+
+    def relation(self, relation: Relation, child: TablePlan) -> RelationScope | psycopg.Error:
+        """Return the scope of a relation, or why there is none."""
+        condition = self.join_conditions[relation.child, relation.name]
+        if isinstance(condition, psycopg.Error):
+            return condition
+        parent = self._scope(_table(self.plan, relation.parent), self.parent_facts, None)
+        return RelationScope(relation, self.table(child), parent, condition)
+
+    def database(self, tables: tuple[TablePlan, ...]) -> DatabaseScope:
+        """Return the scope of the database."""
+        return DatabaseScope(self.plan, tables, self.tenants)
+
+    def _scope(
+        self, table: TablePlan, facts: Mapping[str, TableFacts], tenants: tuple[str, ...] | None
+    ) -> TableScope:
+        return TableScope(
+            plan=self.plan,
+            table=table,
+            facts=facts[table.qualified_name],
+            tenants=tenants,
+            allowed_unmapped_tenants=tuple(self.config.validation.allowed_unmapped_tenants),
+            several_tenants_share_an_organization=self.several_tenants_share_an_organization,
+        )
+
+
+def read_situation(
+    connection: Connection,
+    plan: Plan,
+    config: MigrationConfig,
+    targets: Sequence[Target],
+    tenants: tuple[str, ...] | None,
+) -> Situation:
+    """Read what the builders must know for these targets."""
+    tables = {
+        target.table.qualified_name: target.table
+        for target in targets
+        if not isinstance(target, DatabaseTarget)
+    }
+    relations = {
+        (target.relation.child, target.relation.name): target.relation
+        for target in targets
+        if isinstance(target, RelationTarget) and target.relation is not None
+    }
+    parents = {relation.parent: _table(plan, relation.parent) for relation in relations.values()}
+    return Situation(
+        plan=plan,
+        config=config,
+        tenants=tenants,
+        facts=read_facts(connection, list(tables.values()), tenants),
+        parent_facts=read_facts(connection, list(parents.values()), None),
+        join_conditions={
+            name: _join_condition(connection, plan, relation) for name, relation in relations.items()
+        },
+        several_tenants_share_an_organization=tenants_share_organizations(connection, plan),
+    )
+
+
+def _join_condition(connection: Connection, plan: Plan, relation: Relation) -> str | psycopg.Error:
+    try:
+        with savepoint(connection):
+            return read_join_condition(
+                connection, relation, _table(plan, relation.child), _table(plan, relation.parent)
+            )
+    except psycopg.Error as error:
+        return error
+
+
+def _table(plan: Plan, name: str) -> TablePlan:
+    return next(table for table in plan.tables if table.qualified_name == name)

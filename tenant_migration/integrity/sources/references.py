@@ -1,0 +1,89 @@
+"""One pass over a relation: which rows of the child find their parent, and whose rows the two are.
+
+    pairs (child_key, parent_key, total, orphans)                  before a run
+    pairs (child_tenant, parent_tenant, same_organization,         after a run; only where both tenants are
+           total, differing)                                       recorded as migrated
+
+MATCH SIMPLE: a row with a NULL in its referring columns refers to nothing.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from tenant_migration.integrity.check import Source
+from tenant_migration.integrity.scope import RelationScope
+from tenant_migration.integrity.sources.rows_after import recorded_pairs
+from tenant_migration.integrity.sources.tables import (
+    all_of,
+    column,
+    in_scope,
+    organization,
+    same_tenant,
+    table_name,
+    tenant_key,
+)
+
+
+def refers(scope: RelationScope, child: str) -> sql.Composable:
+    """Return the condition that a row of the child refers to something at all."""
+    return all_of(
+        [sql.SQL("{} IS NOT NULL").format(column(child, name)) for name in scope.relation.child_columns]
+    )
+
+
+def _before(scope: RelationScope) -> sql.Composed:
+    return sql.SQL(
+        "pairs AS MATERIALIZED ("
+        "SELECT {child_key} AS child_key, {parent_key} AS parent_key, count(*) AS total, "
+        "count(*) FILTER (WHERE {found} IS NULL) AS orphans "
+        "FROM {child} AS c LEFT JOIN {parent} AS p ON {refers_to} "
+        "WHERE {refers} AND {in_scope} GROUP BY 1, 2)"
+    ).format(
+        child_key=tenant_key(scope.child.table, "c"),
+        parent_key=tenant_key(scope.parent.table, "p"),
+        found=column("p", scope.relation.parent_columns[0]),  # joined by equality, so NULL means: no such row
+        child=table_name(scope.child.table),
+        parent=table_name(scope.parent.table),
+        refers_to=sql.SQL(scope.join_condition),
+        refers=refers(scope, "c"),
+        in_scope=in_scope(scope.child, "c"),
+    )
+
+
+def _after(scope: RelationScope) -> sql.Composed:
+    ours, theirs = organization(scope.child, "c"), organization(scope.parent, "p")
+    return sql.SQL(
+        "child_recorded AS MATERIALIZED ({child_recorded}), "
+        "parent_recorded AS MATERIALIZED ({parent_recorded}), "
+        "pairs AS MATERIALIZED ("
+        "SELECT cr.tenant_id AS child_tenant, pr.tenant_id AS parent_tenant, cr.mapped = pr.mapped AS "
+        "same_organization, "
+        "sum(g.total) AS total, sum(g.differing) AS differing "
+        "FROM (SELECT {child_key} AS child_key, {parent_key} AS parent_key, count(*) AS total, "
+        "count(*) FILTER (WHERE {ours} <> {theirs}) AS differing "
+        "FROM {child} AS c JOIN {parent} AS p ON {refers_to} WHERE {in_scope} GROUP BY 1, 2) AS g "
+        "JOIN child_recorded AS cr ON {same_child_tenant} "
+        "JOIN parent_recorded AS pr ON {same_parent_tenant} GROUP BY 1, 2, 3)"
+    ).format(
+        child_recorded=recorded_pairs(scope.child),
+        parent_recorded=recorded_pairs(scope.parent),
+        same_child_tenant=same_tenant(
+            scope.child, sql.Identifier("cr", "key"), sql.Identifier("g", "child_key")
+        ),
+        same_parent_tenant=same_tenant(
+            scope.parent, sql.Identifier("pr", "key"), sql.Identifier("g", "parent_key")
+        ),
+        child_key=tenant_key(scope.child.table, "c"),
+        parent_key=tenant_key(scope.parent.table, "p"),
+        ours=ours,
+        theirs=theirs,
+        child=table_name(scope.child.table),
+        parent=table_name(scope.parent.table),
+        refers_to=sql.SQL(scope.join_condition),
+        in_scope=in_scope(scope.child, "c"),
+    )
+
+
+REFERENCES_BEFORE = Source("references before", _before)
+REFERENCES_AFTER = Source("references after", _after)

@@ -1,0 +1,58 @@
+"""What the checks after a run read of a table: what is recorded as migrated, its rows, its journal.
+
+    recorded (key, tenant_id, tenant_number, mapped, rows_migrated, rows_kept)     one row for each tenant
+                                                                                   that is recorded as
+                                                                                   migrated
+    scan     (key, tenant_id, mapped, organization_id, row_count)                  its rows, from one scan
+
+`mapped` is the organization of today's mapping: a mapping that was changed behind the tool's back shows.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from tenant_migration.integrity.check import Source
+from tenant_migration.integrity.scope import MIGRATED_STATES, TableScope
+from tenant_migration.integrity.sources.journal import journal_tables
+from tenant_migration.integrity.sources.rows_before import grouped_rows
+from tenant_migration.integrity.sources.tables import canonical_key, mappings, same_tenant, tenant_is_in_scope
+
+
+def recorded_pairs(scope: TableScope) -> sql.Composed:
+    """Return a SELECT of the tenants in scope that are recorded as migrated in this table."""
+    return sql.SQL(
+        "SELECT {canonical} AS key, n.tenant_id, s.tenant_number, m.organization_id AS mapped, "
+        "s.rows_migrated, s.rows_kept "
+        "FROM tenant_migration.table_states AS s "
+        "JOIN tenant_migration.tenants AS n USING (tenant_number) "
+        "LEFT JOIN {mappings} AS m ON m.tenant_id = n.tenant_id "
+        "WHERE s.table_id = {table_id} AND s.state = ANY ({states}::text[]) AND {tenants}"
+    ).format(
+        canonical=canonical_key(scope.table, sql.Identifier("n", "tenant_id")),
+        mappings=mappings(scope.plan.interface_schema),
+        table_id=sql.Literal(scope.facts.table_id),
+        states=sql.Literal(list(MIGRATED_STATES)),
+        tenants=tenant_is_in_scope(scope.tenants, sql.Identifier("n", "tenant_id")),
+    )
+
+
+def _build(scope: TableScope) -> sql.Composed:
+    return sql.SQL(
+        "recorded AS MATERIALIZED ({recorded}), "
+        "scan AS MATERIALIZED ("
+        "SELECT r.key, r.tenant_id, r.mapped, g.organization_id, g.row_count "
+        "FROM recorded AS r JOIN ({rows}) AS g ON {same_tenant}), "
+        "{journal}"
+    ).format(
+        recorded=recorded_pairs(scope),
+        rows=grouped_rows(scope),
+        same_tenant=same_tenant(scope, sql.Identifier("g", "key"), sql.Identifier("r", "key")),
+        journal=journal_tables(scope),
+    )
+
+
+ROWS_AFTER = Source("rows after", _build)
+
+EXPECTED_ROWS = sql.SQL("(SELECT coalesce(sum(rows_migrated + rows_kept), 0) FROM recorded)")
+"""What the states say must be there to look at."""

@@ -1,0 +1,68 @@
+"""One grouped scan of a table, joined with the mapping: what every row-level check before a run reads.
+
+mapping (key, tenant_id, organization_id)                           one row for each key that has a mapping
+scan    (key, organization_id, row_count, tenant_id, mapped)        one row for each key and organization
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from tenant_migration.integrity.check import Source
+from tenant_migration.integrity.scope import TableScope
+from tenant_migration.integrity.sources.tables import (
+    canonical_key,
+    in_scope,
+    mappings,
+    organization,
+    same_tenant,
+    table_name,
+    tenant_is_in_scope,
+    tenant_key,
+)
+
+
+def mapping_of(scope: TableScope) -> sql.Composed:
+    """Return a SELECT of (key, tenant_id, organization_id), one row for each key.
+
+    Two mappings with one key (`AB-1` and `ab-1` for a uuid) are a finding of their own; here the first
+    counts.
+    """
+    return sql.SQL(
+        "SELECT DISTINCT ON (k.key) k.key, m.tenant_id, m.organization_id "
+        "FROM {mappings} AS m CROSS JOIN LATERAL (SELECT {canonical} AS key) AS k "
+        "WHERE {tenants} AND k.key IS NOT NULL ORDER BY k.key, m.tenant_id"
+    ).format(
+        mappings=mappings(scope.plan.interface_schema),
+        canonical=canonical_key(scope.table, sql.Identifier("m", "tenant_id")),
+        tenants=tenant_is_in_scope(scope.tenants, sql.Identifier("m", "tenant_id")),
+    )
+
+
+def grouped_rows(scope: TableScope) -> sql.Composed:
+    """Return a SELECT of (key, organization_id, row_count): the scan."""
+    return sql.SQL(
+        "SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count "
+        "FROM {table} AS t WHERE {in_scope} GROUP BY 1, 2"
+    ).format(
+        key=tenant_key(scope.table, "t"),
+        organization=organization(scope, "t"),
+        table=table_name(scope.table),
+        in_scope=in_scope(scope, "t"),
+    )
+
+
+def _build(scope: TableScope) -> sql.Composed:
+    return sql.SQL(
+        "mapping AS MATERIALIZED ({mapping}), "
+        "scan AS MATERIALIZED ("
+        "SELECT g.key, g.organization_id, g.row_count, m.tenant_id, m.organization_id AS mapped "
+        "FROM ({rows}) AS g LEFT JOIN mapping AS m ON {same_tenant})"
+    ).format(
+        mapping=mapping_of(scope),
+        rows=grouped_rows(scope),
+        same_tenant=same_tenant(scope, sql.Identifier("g", "key"), sql.Identifier("m", "key")),
+    )
+
+
+ROWS_BEFORE = Source("rows before", _build)
