@@ -220,4 +220,6 @@ def batch_get_organization_ids(
 ) -> dict[str, UUID]:
     """Return {tenant: organization} in one query; tenants without a mapping are left out."""
     with _session(connection, database_url) as session:
-        return TenantOrgMapper(connection=session, config=config or load_config()).organization_ids(tenant_ids)
+        return TenantOrgMapper(connection=session, config=config or load_config()).organization_ids(
+            tenant_ids
+        )

@@ -44,6 +44,7 @@ def tenants_waiting_for_parents(
         return {}
     states = pair_states(connection, parents)
     waiting = {
-        tenant: [parent for parent in parents if states.get((parent, tenant)) != "completed"] for tenant in tenants
+        tenant: [parent for parent in parents if states.get((parent, tenant)) != "completed"]
+        for tenant in tenants
     }
     return {tenant: missing for tenant, missing in waiting.items() if missing}

@@ -38,7 +38,9 @@ def _select_table(plan: Plan, name: str) -> TablePlan:
     if name in plan.excluded:
         raise UnknownTable(f"table {name!r} is excluded by the configuration")
     known = [t.qualified_name for t in plan.tables] + [t.table_name for t in plan.tables]
-    raise UnknownTable(f"no managed table {name!r}{_nearest(name, known)}; `tenant-migration plan` lists them")
+    raise UnknownTable(
+        f"no managed table {name!r}{_nearest(name, known)}; `tenant-migration plan` lists them"
+    )
 
 
 def select_tenants(
@@ -52,7 +54,9 @@ def select_tenants(
     if tenants is None:
         return None
     asked = list(dict.fromkeys(tenants))
-    query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(sql.Identifier(config.interface_schema))
+    query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(
+        sql.Identifier(config.interface_schema)
+    )
     with transaction(connection, read_only=True):
         mapped = {row[0] for row in connection.execute(query)}
     for tenant in asked:
