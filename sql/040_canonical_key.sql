@@ -28,6 +28,9 @@ BEGIN
     IF value IS NULL OR type_oid IN ('text'::regtype, 'varchar'::regtype) THEN
         RETURN value;
     END IF;
+    IF type_oid = 'uuid'::regtype AND value ~ '^[[:xdigit:]]{8}(-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12}$' THEN
+        RETURN lower(value);    -- as nearly all are written: without the sub-transaction below
+    END IF;
     SELECT * INTO base FROM pg_type WHERE oid = type_oid;
     WHILE base.typtype = 'd' LOOP
         SELECT * INTO base FROM pg_type WHERE oid = base.typbasetype;

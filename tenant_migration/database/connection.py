@@ -7,6 +7,7 @@ may drop connection options, so whatever a write depends on is set again inside 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -157,9 +158,15 @@ def _parse(url: str) -> dict[str, Any]:
         parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:  # its message quotes what it could not read: perhaps the password
         raise UsageError(f"the database URL cannot be read; {advice}") from None
-    if "@" in str(parameters.get("host", "")):  # a bare @ in the password: the rest of it became the host
-        raise UsageError(f"the database URL names no usable host; {advice}")
+    if _password_went_astray(parameters):
+        raise UsageError(f"the database URL cannot be what was meant; {advice}")
     return parameters
+
+
+def _password_went_astray(parameters: dict[str, Any]) -> bool:
+    """Say whether a bare @ or / in the password made host, port or database of what follows it."""
+    host, port, database = (str(parameters.get(key) or "") for key in ("host", "port", "dbname"))
+    return "@" in host or re.fullmatch(r"[\d,]*", port) is None or ("@" in database and "user" not in parameters)
 
 
 def _options(read_only: bool) -> str:
