@@ -10,8 +10,9 @@ from psycopg import sql
 
 from tenant_migration.errors import Refused
 from tenant_migration.quickstart.folders import cluster_folder, ensure_dagster_home
+from tenant_migration.quickstart.postmaster import is_running
 from tenant_migration.quickstart.sample import find_sample
-from tenant_migration.quickstart.server import EmbeddedServer, start_server
+from tenant_migration.quickstart.server import EmbeddedServer, start_server, stop_server
 
 SAMPLE_DATABASE = "union_claims"
 DAGSTER_DATABASE = "dagster"
@@ -36,6 +37,15 @@ def quickstart_server() -> EmbeddedServer:
         folder.parent.mkdir()
         folder.parent.chmod(0o711)
     return start_server(folder, settings=_SETTINGS)
+
+
+def stop_quickstart_server() -> bool:
+    """Stop the embedded server, if it runs; say whether it did."""
+    folder = cluster_folder()
+    if not is_running(folder.resolve()):
+        return False
+    stop_server(start_server(folder))
+    return True
 
 
 def dagster_storage_url() -> str:

@@ -10,16 +10,26 @@ from tenant_migration.quickstart.sample.creation import (
     SampleParameters,
     SampleSummary,
     create_sample,
+    describe_sample,
     find_sample,
+)
+from tenant_migration.quickstart.sample.independent_check import (
+    QUERY_FILE,
+    IndependentCounts,
+    count_independently,
 )
 from tenant_migration.quickstart.sample.mappings_file import write_mappings
 from tenant_migration.quickstart.sample.tenants import UNMAPPED_TENANT
 
 __all__ = [
+    "QUERY_FILE",
     "UNMAPPED_TENANT",
+    "IndependentCounts",
     "SampleParameters",
     "SampleSummary",
+    "count_independently",
     "create_sample",
+    "describe_sample",
     "find_sample",
     "write_mappings",
 ]
