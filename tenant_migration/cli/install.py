@@ -1,0 +1,45 @@
+"""`tenant-migration install`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tenant_migration.cli.target import config_option, resolve_target
+from tenant_migration.config import load_config
+from tenant_migration.database.connection import check_server
+from tenant_migration.database.install import install as install_schema
+from tenant_migration.database.install import render
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tenant-migration install
+  tenant-migration install --print > install.sql      # to read it, or to run it with psql
+"""
+)
+@click.option("--print", "print_only", is_flag=True, help="Print the SQL and connect to nothing.")
+@click.option("--quickstart", "use_sample", is_flag=True, help="Install in the embedded sample database.")
+@config_option
+def install(*, config_path: Path | None, print_only: bool, use_sample: bool) -> None:
+    """Install or upgrade the schema tenant_migration and the tables and functions that people use.
+
+    One transaction; running it again changes nothing that is there. Needs the rights of the database's owner.
+    """
+    if print_only:
+        click.echo(render(load_config(config_path)))
+        return
+    target = resolve_target(config_path, use_sample=use_sample)
+    with target.connection() as connection:
+        check_server(connection, writes=True)
+        install_schema(connection, target.config)
+        where = f"{connection.info.dbname} on {connection.info.host or 'the local server'}"
+    click.echo(
+        f"Installed in database {where}: schema tenant_migration; in schema {target.config.interface_schema} "
+        "tenant_org_mappings, migration_audit_log and three functions."
+    )
+    click.echo(
+        "Next: `tenant-migration plan` shows the tables, `tenant-migration mappings --suggest` the tenants."
+    )

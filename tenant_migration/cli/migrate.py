@@ -1,0 +1,259 @@
+"""`tenant-migration migrate`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import click
+import psycopg
+
+from tenant_migration.backfill.results import DryRunTable
+from tenant_migration.cli import migrate_text
+from tenant_migration.cli.failures import INTERRUPTED, Failure, failure_of
+from tenant_migration.cli.output import console, glyphs
+from tenant_migration.cli.progress_display import progress_display
+from tenant_migration.cli.target import Target, target_options
+from tenant_migration.config import actor
+from tenant_migration.database.connection import check_server
+from tenant_migration.database.install import require_installed
+from tenant_migration.errors import NoPlan, PlanOutdated, Refused, TenantMigrationError
+from tenant_migration.planning.model import Plan, TablePlan
+from tenant_migration.workflow.outcome import TableOutcome
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for."""
+
+    tables: tuple[str, ...] | None
+    tenants: tuple[str, ...] | None
+    with_parents: bool
+    skip_backup: bool
+    skip_validation: bool
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tenant-migration migrate --dry-run
+  tenant-migration migrate
+  tenant-migration migrate --tenant local-12 --tenant "O'Brien, Local 7"
+  tenant-migration migrate --table claims --with-parents
+  tenant-migration migrate --table claims --tenant local-12    # that tenant's rows of that table
+"""
+)
+@click.option("--dry-run", is_flag=True, help="Change nothing: counts, statements, estimates, refusals.")
+@click.option("--tenant", "tenants", metavar="ID", multiple=True, help="Only this tenant; may be repeated.")
+@click.option(
+    "--table",
+    "tables",
+    metavar="NAME",
+    multiple=True,
+    help="Only this table, `name` or `schema.name`; may be repeated.",
+)
+@click.option("--with-parents", is_flag=True, help="Also the tables that the chosen ones refer to.")
+@click.option(
+    "--skip-backup",
+    is_flag=True,
+    help="Do not back up the rows first. Every batch is journaled anyway, which is what undoes it.",
+)
+@click.option(
+    "--skip-validation",
+    is_flag=True,
+    help="Do not run the checks before. The checks after always run.",
+)
+@target_options
+def migrate(
+    *,
+    target: Target,
+    dry_run: bool,
+    tenants: tuple[str, ...],
+    tables: tuple[str, ...],
+    with_parents: bool,
+    skip_backup: bool,
+    skip_validation: bool,
+) -> None:
+    """Move rows from tenant_id to organization_id: validated before, verified after.
+
+    Without options all tables for every tenant with a mapping, which is refused while a tenant with rows has
+    none. Stop it at any time; run again, it does what is left. Exit 0 only when everything that was asked for
+    is completed and verified.
+    """
+    request = Request(tables or None, tenants or None, with_parents, skip_backup, skip_validation)
+    if dry_run:
+        _dry_run(target, request)
+    else:
+        _migrate(target, request)
+
+
+def _migrate(target: Target, request: Request) -> None:
+    from tenant_migration.workflow.prepare import stored_or_new_plan  # noqa: PLC0415
+
+    with target.connection() as connection:
+        plan = stored_or_new_plan(connection, target.config, actor=actor())
+        tables, tenants = _selected(connection, target, plan, request)
+        place = _place(connection)
+        started_at = _now(connection)
+    for line in migrate_text.before_lines(plan, tables, tenants, place):
+        click.echo(line)
+    click.echo("")
+    try:
+        outcomes = _run(target, request)
+    except Exception:
+        _print_committed(target, started_at)
+        raise
+    except BaseException:  # noqa: BLE001 - Ctrl-C, as Python's own or as Dagster's interruption
+        click.echo("Interrupted.", err=True)
+        _print_committed(target, started_at)
+        click.echo("Run the same command again to go on.", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    _print_outcomes(target, [table.qualified_name for table in tables], outcomes)
+
+
+def _run(target: Target, request: Request) -> list[TableOutcome]:
+    from tenant_migration.orchestration.launch import run_migrate  # noqa: PLC0415 - 2 s for Dagster
+
+    with progress_display() as progress:
+        return run_migrate(
+            target.url,
+            target.config,
+            tables=request.tables,
+            tenants=request.tenants,
+            with_parents=request.with_parents,
+            skip_backup=request.skip_backup,
+            skip_validation=request.skip_validation,
+            progress=progress,
+        )
+
+
+def _selected(
+    connection: psycopg.Connection, target: Target, plan: Plan, request: Request
+) -> tuple[list[TablePlan], list[str] | None]:
+    from tenant_migration.workflow.selection import (  # noqa: PLC0415
+        add_parents,
+        select_tables,
+        select_tenants,
+    )
+
+    tables = select_tables(plan, request.tables)
+    tenants = select_tenants(connection, target.config, request.tenants)
+    return (add_parents(plan, tables) if request.with_parents else tables), tenants
+
+
+def _dry_run(target: Target, request: Request) -> None:
+    from tenant_migration.backfill.dry_run import dry_run_table  # noqa: PLC0415
+    from tenant_migration.workflow.migrate import resolve_scope  # noqa: PLC0415
+
+    refusals: list[str] = []
+    with target.connection(read_only=True) as connection:
+        check_server(connection, writes=False)
+        require_installed(connection, target.config)
+        plan = _plan_to_read(connection, target)
+        tables, tenants = _selected(connection, target, plan, request)
+        place = _place(connection)
+        try:
+            resolve_scope(
+                connection,
+                target.config,
+                plan,
+                tables=request.tables,
+                tenants=request.tenants,
+                with_parents=request.with_parents,
+                skip_validation=request.skip_validation,
+            )
+        except (Refused, PlanOutdated) as refusal:
+            refusals.append(str(refusal))
+        results = [dry_run_table(connection, plan, table, tenants=tenants) for table in tables]
+    click.echo("Mode: DRY RUN, nothing is changed")
+    for line in migrate_text.before_lines(plan, tables, tenants, place):
+        click.echo(line)
+    _print_dry_run(results, refusals)
+
+
+def _plan_to_read(connection: psycopg.Connection, target: Target) -> Plan:
+    """Return what a real run would work from: the stored plan, else the one that it would make."""
+    from tenant_migration.planning.builder import build_plan  # noqa: PLC0415
+    from tenant_migration.planning.storage import load_plan  # noqa: PLC0415
+    from tenant_migration.workflow.prepare import refuse_database_hazards  # noqa: PLC0415
+
+    try:
+        return load_plan(connection)
+    except NoPlan:
+        plan = build_plan(connection, target.config)
+    refuse_database_hazards(plan)
+    return plan
+
+
+def _print_dry_run(results: Sequence[DryRunTable], refusals: list[str]) -> None:
+    click.echo("")
+    console().print(migrate_text.dry_run_tables(results))
+    for line in migrate_text.dry_run_lines(results):
+        click.echo(line)
+    of_tables = [f"{result.table}: {refusal}" for result in results for refusal in result.refusals]
+    every = [*refusals, *(line for line in of_tables if not any(line in refusal for refusal in refusals))]
+    if every:
+        raise Failure("the real run would not start:\n" + "\n".join(every))
+    rows = sum(result.rows_to_migrate for result in results)
+    click.echo("")
+    click.echo(
+        f"{glyphs().check}Migration validated: the real run would start now and migrate {rows:,} rows."
+    )
+
+
+def _print_outcomes(target: Target, asked: Sequence[str], outcomes: Sequence[TableOutcome]) -> None:
+    console().print(migrate_text.outcome_table(outcomes))
+    rows = sum(outcome.result.rows_migrated for outcome in outcomes if outcome.result)
+    not_started = sorted(set(asked) - {outcome.table for outcome in outcomes})
+    unfinished = [outcome for outcome in outcomes if outcome.state != "completed"]
+    if not unfinished and not not_started:
+        click.echo(f"{glyphs().check}Migration completed successfully!")
+        click.echo(f"   Total records migrated: {rows:,}")
+        return
+    click.echo(f"{glyphs().cross}Migration ended with errors")
+    click.echo(f"   Total records migrated: {rows:,}")
+    lines = [
+        *migrate_text.unfinished_lines(unfinished, _reasons(target, unfinished)),
+        *(f"{table}: not started" for table in not_started),
+    ]
+    raise Failure(
+        "not everything is migrated; what is done stays, run again for the rest:\n" + "\n".join(lines)
+    )
+
+
+def _reasons(target: Target, outcomes: Iterable[TableOutcome]) -> dict[tuple[str, str], str | None]:
+    from tenant_migration.workflow.status import pair_reasons  # noqa: PLC0415
+
+    with target.connection(read_only=True) as connection:
+        return pair_reasons(connection, [outcome.table for outcome in outcomes])
+
+
+def _print_committed(target: Target, since: datetime) -> None:
+    """Say what this process committed before it was stopped."""
+    from tenant_migration.workflow.status import rows_committed_since  # noqa: PLC0415
+
+    try:
+        with target.connection(read_only=True) as connection:
+            committed = rows_committed_since(connection, since, socket.gethostname(), os.getpid())
+    except (TenantMigrationError, psycopg.Error) as error:
+        click.echo(f"What was committed is not known: {failure_of(error).message}", err=True)
+        return
+    if not committed:
+        click.echo("Nothing was written.", err=True)
+    for table, rows in committed:
+        click.echo(f"Committed and journaled: {table}: {rows:,} rows", err=True)
+
+
+def _place(connection: psycopg.Connection) -> str:
+    info = connection.info
+    host = f"{info.host}:{info.port}" if info.host and not info.host.startswith("/") else "the local server"
+    return f"{host} as role {info.user}"
+
+
+def _now(connection: psycopg.Connection) -> datetime:
+    [(now,)] = connection.execute("SELECT clock_timestamp()")
+    return cast("datetime", now)

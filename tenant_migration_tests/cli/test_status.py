@@ -1,0 +1,181 @@
+"""`status` on real databases: counts, rows of every kind, and agreement with the SQL function."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tenant_migration.quickstart.sample import UNMAPPED_TENANT, SampleSummary
+from tenant_migration_tests.cli.runner import CommandLine
+
+
+def status_json(run: CommandLine) -> dict[str, Any]:
+    result = run("status", "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def planned(mapped: CommandLine) -> CommandLine:
+    result = mapped("plan", "--json", "--write")
+    assert result.exit_code == 0, result.stderr
+    return mapped
+
+
+def test_without_mappings_there_are_zeros_a_hint_and_exit_0(installed: CommandLine) -> None:
+    result = installed("status")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:10] == [
+        "📊 Migration Status",
+        "",
+        "Overall Statistics:",
+        "   Total mappings: 0",
+        "   Pending: 0",
+        "   In Progress: 0",
+        "   Completed: 0",
+        "   Failed: 0",
+        "   Rolled Back: 0",
+        "   Total Records: 0",
+    ]
+    assert "tenant-migration mappings --import FILE.csv" in result.stdout
+
+
+def test_the_counts_are_those_of_the_mappings(mapped: CommandLine, summary: SampleSummary) -> None:
+    result = mapped("status")
+    assert result.exit_code == 0
+    assert (
+        f"   Total mappings: {len(summary.mappings)}\n   Pending: {len(summary.mappings)}\n" in result.stdout
+    )
+    assert "Notes:" not in result.stdout
+
+
+def test_each_table_has_its_rows_of_every_kind(
+    planned: CommandLine, connection: psycopg.Connection, summary: SampleSummary
+) -> None:
+    found = status_json(planned)
+    tables = {table["table_name"]: table for table in found["tables"]}
+    assert set(tables) == set(summary.rows_by_table)
+    for name, table in tables.items():
+        [(total, null_tenant, unmapped)] = connection.execute(
+            "SELECT count(m.tenant_id), count(*) FILTER (WHERE t.tenant_id IS NULL),"
+            " count(*) FILTER (WHERE t.tenant_id IS NOT NULL AND m.tenant_id IS NULL)"
+            f" FROM {name} t LEFT JOIN tenant_org_mappings m ON m.tenant_id = t.tenant_id"
+        )
+        assert (table["total_rows"], table["rows_null_tenant"], table["rows_unmapped"]) == (
+            total,
+            null_tenant,
+            unmapped,
+        )
+        assert table["rows_allowed_unmapped"] == 0
+        assert table["unmapped_examples"] == ([UNMAPPED_TENANT] if unmapped else [])
+    assert sum(table["rows_unmapped"] for table in tables.values()) == summary.unmapped_rows
+    assert sum(table["rows_null_tenant"] for table in tables.values()) == summary.shared_rows
+    assert found["overall"]["total_rows"] == summary.rows - summary.unmapped_rows - summary.shared_rows
+
+
+def test_allowed_tenants_are_counted_apart(
+    planned: CommandLine, summary: SampleSummary, tmp_path: Path
+) -> None:
+    (tmp_path / "migration.yaml").write_text(
+        f"validation: {{allowed_unmapped_tenants: [{UNMAPPED_TENANT}]}}\n"
+    )
+    tables = status_json(planned)["tables"]
+    assert sum(table["rows_allowed_unmapped"] for table in tables) == summary.unmapped_rows
+    assert sum(table["rows_unmapped"] for table in tables) == 0
+
+
+def test_status_and_the_sql_function_say_the_same(
+    planned: CommandLine, connection: psycopg.Connection, summary: SampleSummary
+) -> None:
+    tenant, organization = summary.mappings[0]
+    connection.execute("TRUNCATE strike_votes CASCADE")
+    connection.execute("ALTER TABLE profiles ADD COLUMN organization_id uuid")
+    connection.execute(
+        "UPDATE profiles SET organization_id = %s WHERE tenant_id = %s", [organization, tenant]
+    )
+    function = connection.execute("SELECT * FROM get_migration_progress()").fetchall()
+    tables = status_json(planned)["tables"]
+    assert [
+        (table["table_name"], table["total_rows"], table["migrated_rows"], f"{table['percentage']:.2f}")
+        for table in tables
+    ] == [(name, total, migrated, f"{percentage:.2f}") for name, total, migrated, percentage in function]
+    by_name = {table["table_name"]: table for table in tables}
+    assert by_name["profiles"]["migrated_rows"] > 0
+    assert by_name["strike_votes"]["percentage"] == 100.0
+
+
+def test_detailed_lists_the_tables_in_order_with_an_overall_line(
+    planned: CommandLine, summary: SampleSummary
+) -> None:
+    result = planned("status", "--detailed")
+    assert result.exit_code == 0
+    lines = result.stdout.partition("Table Progress:\n\n")[2].splitlines()
+    names = [line[3:33].strip() for line in lines[: len(summary.rows_by_table)]]
+    assert set(names) == set(summary.rows_by_table)
+    assert names.index("profiles") < names.index("claims") < names.index("documents")
+    assert lines[len(names)] == ""
+    assert lines[len(names) + 1].startswith("   OVERALL                        ░░░")
+    assert f"{summary.unmapped_rows:,} rows" not in lines[0]
+    assert UNMAPPED_TENANT in result.stdout
+
+
+def test_detailed_without_a_plan_names_the_next_step(mapped: CommandLine) -> None:
+    result = mapped("status", "--detailed")
+    assert result.exit_code == 0
+    assert "tenant-migration plan --write" in result.stdout
+
+
+def test_tables_of_another_schema_are_shown_qualified_and_any_name_works(
+    mapped: CommandLine, connection: psycopg.Connection
+) -> None:
+    connection.execute('CREATE SCHEMA archive CREATE TABLE "Old 10%" (tenant_id integer, "org %s" uuid)')
+    connection.execute('INSERT INTO archive."Old 10%" VALUES (7), (NULL)')
+    connection.execute(
+        "INSERT INTO tenant_migration.managed_tables (table_schema, table_name, tenant_column,"
+        " organization_column, key_type, position, component, table_hash)"
+        """ VALUES ('archive', 'Old 10%', 'tenant_id', 'org %s', '"pg_catalog"."int4"', 0, 0, '')"""
+    )
+    result = mapped("status", "--detailed")
+    assert result.exit_code == 0, result.stderr
+    assert "   archive.Old 10%                " in result.stdout
+    assert "archive.Old 10%: 1 rows of 1 tenants without a mapping: '7'" in result.stdout
+
+
+def test_a_managed_table_that_was_dropped_is_said_so(
+    planned: CommandLine, connection: psycopg.Connection
+) -> None:
+    connection.execute("DROP TABLE strike_votes CASCADE")
+    result = planned("status", "--detailed")
+    assert result.exit_code == 0
+    assert "strike_votes is not there any more" in result.stdout
+
+
+def test_status_reads_only(planned: CommandLine, connection: psycopg.Connection) -> None:
+    database = connection.info.dbname
+    connection.execute(f"ALTER ROLE app_owner IN DATABASE {database} SET default_transaction_read_only = on")
+    for arguments in (["status"], ["status", "--detailed"], ["status", "--json"], ["mappings", "--list"]):
+        assert planned(*arguments).exit_code == 0
+
+
+def test_a_role_that_would_see_a_part_of_the_rows_is_refused(
+    planned: CommandLine, connection: psycopg.Connection
+) -> None:
+    connection.execute("ALTER TABLE claims ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    assert planned("status").exit_code == 0
+    result = planned("status", "--detailed")
+    assert result.exit_code == 1
+    assert 'row-level security policy for table "claims"' in result.error
+    assert "BYPASSRLS" in result.error
+
+
+def test_an_output_in_ascii_is_readable_and_its_json_is_json(planned: CommandLine) -> None:
+    detailed = planned.process("status", "--detailed", PYTHONIOENCODING="ascii")
+    assert detailed.exit_code == 0
+    assert detailed.stdout.isascii()
+    assert detailed.stdout.startswith("Migration Status\n")
+    as_json = planned.process("status", "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(as_json.stdout)["counts"]["total"] > 0
