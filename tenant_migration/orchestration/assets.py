@@ -1,11 +1,12 @@
 """One asset for each managed table, by one factory from the plan.
 
-The asset is the table with its organizations filled; its partitions are the tenants. Its op validates, migrates and
-verifies that table for that tenant, so that "Materialize" on one table does the whole gate. It is refused when its
-parents are not done for that tenant: the op asks the database, since a run may hold any selection of assets.
+The asset is the table with its organizations filled; its partitions are the tenants. Its op validates,
+migrates and verifies that table for that tenant, so that "Materialize" on one table does the whole gate. It
+is refused when its parents are not done for that tenant: the op asks the database, since a run may hold any
+selection of assets.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: Dagster wants the annotation of `context` as an object.
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,8 @@ from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.checks import check_specs, verdicts
 from tenant_migration.orchestration.config import MigrateTableConfig
 from tenant_migration.orchestration.names import (
+    KINDS,
+    OWNERS,
     group_name,
     mappings_key,
     op_name,
@@ -31,8 +34,6 @@ from tenant_migration.planning.model import HazardLevel, Plan, TablePlan
 from tenant_migration.workflow.migrate import migrate
 from tenant_migration.workflow.outcome import TableOutcome
 
-OWNERS = ["team:tenant-migration"]
-KINDS = {"postgresql", "table"}
 TAG_PREFIX = "tenant_migration"
 
 _TABLE_OUTPUT = "table"
@@ -86,10 +87,10 @@ def _table_asset(table: TablePlan, plan: Plan) -> dg.AssetsDefinition:
         tenant = tenant_id(context.partition_key)
         outcome = _migrate(context, config, database, name, tenant)
         results = [verdict.as_result(key) for verdict in verdicts(outcome, tenant)]
-        described = metadata.of_outcome(outcome, tenant)
+        described = metadata.of_outcome(outcome) | metadata.of_tenant(outcome, tenant)
         if outcome.state != "completed":
-            # A result that is yielded before a materialization shows only when it failed; and with the Failure
-            # after it, the partition is not materialized.
+            # A passed result without a materialization to point to would show nowhere; and with the Failure
+            # behind them, the partition is not materialized.
             yield from (result for result in results if not result.passed)
             raise dg.Failure(
                 description=f"{name} for tenant {tenant!r}: {outcome.state}: {outcome.reason}",
@@ -98,7 +99,7 @@ def _table_asset(table: TablePlan, plan: Plan) -> dg.AssetsDefinition:
             )
         yield dg.MaterializeResult(asset_key=key, metadata=described, check_results=results)
 
-    # Built from an op, since the decorators make names from the key and a table's name may hold any character.
+    # Built from an op: the decorators make names from the key, and a table's name may hold any character.
     return dg.AssetsDefinition(
         keys_by_input_name=inputs,
         keys_by_output_name={_TABLE_OUTPUT: key},

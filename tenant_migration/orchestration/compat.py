@@ -1,7 +1,7 @@
 """The only place that imports what Dagster does not document.
 
-Held by `dagster>=1.13.27,<1.14` in pyproject.toml. Each function says what it does that public API cannot, and is
-tested against what the public way stores.
+Held by `dagster>=1.13.27,<1.14` in pyproject.toml. Each function says what it does that public API cannot,
+and is tested against what the public way stores.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any, TypeVar, cast
 import dagster as dg
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
+    AssetCheckEvaluationTargetMaterializationData as TargetMaterialization,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition as AssetJob,
 )
 from dagster._core.events import AssetObservationData, DagsterEvent, StepMaterializationData
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -23,11 +26,14 @@ from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 
 __all__ = [
-    "AssetCheckEvaluationTargetMaterializationData",
+    "RUNLESS",
+    "AssetJob",
     "ConfigurableClassData",
     "DagsterPostgresStorage",
     "EventSource",
+    "TargetMaterialization",
     "UserConfigSchema",
+    "failed_checks",
     "hold_connections",
     "latest_materializations",
     "store_check_evaluations",
@@ -52,6 +58,10 @@ class EventSource:
     step_key: str | None
 
 
+RUNLESS = EventSource(run_id="", job_name="", step_key=None)
+"""The source of events that no run made."""
+
+
 def hold_connections(instance: dg.DagsterInstance) -> None:
     """Keep connections to Dagster's storage open in this process, as the webserver does.
 
@@ -67,14 +77,17 @@ def store_materializations(
 ) -> None:
     """Record materializations of one asset, many in one statement.
 
-    `context.log_event` takes one at a time, and `DAGSTER_EVENT_BATCH_SIZE` does not change that: only the events
-    that Dagster itself makes for a range of partitions carry what batching needs.
+    `context.log_event` takes one at a time, and `DAGSTER_EVENT_BATCH_SIZE` does not change that: only the
+    events that Dagster itself makes for a range of partitions carry what batching needs.
     """
     _store_in_batches(
         instance,
         events,
         lambda event: _entry(
-            source, dg.DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event), "Materialized value."
+            source,
+            dg.DagsterEventType.ASSET_MATERIALIZATION,
+            StepMaterializationData(event),
+            "Materialized value.",
         ),
     )
 
@@ -86,7 +99,9 @@ def store_observations(
     _store_in_batches(
         instance,
         events,
-        lambda event: _entry(source, dg.DagsterEventType.ASSET_OBSERVATION, AssetObservationData(event), "Observed."),
+        lambda event: _entry(
+            source, dg.DagsterEventType.ASSET_OBSERVATION, AssetObservationData(event), "Observed."
+        ),
     )
 
 
@@ -95,8 +110,8 @@ def store_check_evaluations(
 ) -> None:
     """Record results of asset checks, many in one statement.
 
-    Dagster's own batch writing does not take them. On storage that is not PostgreSQL they are written one by one.
-    Only for checks that the run did not announce beforehand: an announced one has a row to be updated.
+    Dagster's own batch writing does not take them. On storage that is not PostgreSQL they are written one by
+    one. Only for checks that the run did not announce beforehand: an announced one has a row to be updated.
     """
     entries = [
         _entry(
@@ -119,7 +134,7 @@ def store_check_evaluations(
 
 def latest_materializations(
     instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]
-) -> dict[str, AssetCheckEvaluationTargetMaterializationData]:
+) -> dict[str, TargetMaterialization]:
     """Return, for each partition that has one, its latest materialization, as check results point to it.
 
     The UI shows a result only when it points to the partition's latest materialization.
@@ -128,7 +143,7 @@ def latest_materializations(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
     )
     wanted = sorted(newest.values())
-    found: dict[str, AssetCheckEvaluationTargetMaterializationData] = {}
+    found: dict[str, TargetMaterialization] = {}
     for start in range(0, len(wanted), EVENTS_AT_ONCE):
         chunk = wanted[start : start + EVENTS_AT_ONCE]
         result = instance.fetch_materializations(
@@ -136,10 +151,26 @@ def latest_materializations(
         )
         for record in result.records:
             if record.partition_key is not None:
-                found[record.partition_key] = AssetCheckEvaluationTargetMaterializationData(
+                found[record.partition_key] = TargetMaterialization(
                     storage_id=record.storage_id, run_id=record.run_id, timestamp=record.timestamp
                 )
     return found
+
+
+def failed_checks(
+    instance: dg.DagsterInstance, check: dg.AssetCheckKey, partitions: Sequence[str]
+) -> frozenset[str]:
+    """Return the partitions whose latest materialization has a failed result of this check already."""
+    if not partitions:
+        return frozenset()
+    infos = instance.event_log_storage.get_asset_check_partition_info([check], partition_keys=partitions)
+    return frozenset(
+        info.partition_key
+        for info in infos
+        if info.partition_key is not None
+        and info.is_current
+        and info.latest_execution_status is AssetCheckExecutionRecordStatus.FAILED
+    )
 
 
 def _store_in_batches(
@@ -158,7 +189,7 @@ def _entry(source: EventSource, kind: dg.DagsterEventType, data: Any, message: s
         event_specific_data=data,
         message=message,
     )
-    return dg.EventLogEntry(
+    return dg.EventLogEntry(  # type: ignore[no-untyped-call]
         error_info=None,
         level=20,
         user_message="",
@@ -183,7 +214,9 @@ def _insert_check_evaluations(storage: PostgresEventLogStorage, entries: Sequenc
         )
 
 
-def _execution_row(storage: PostgresEventLogStorage, entry: dg.EventLogEntry, event_id: int) -> Mapping[str, Any]:
+def _execution_row(
+    storage: PostgresEventLogStorage, entry: dg.EventLogEntry, event_id: int
+) -> Mapping[str, Any]:
     evaluation = entry.get_dagster_event().asset_check_evaluation_data
     target = evaluation.target_materialization_data
     status = (
@@ -197,7 +230,7 @@ def _execution_row(storage: PostgresEventLogStorage, entry: dg.EventLogEntry, ev
         "run_id": entry.run_id,
         "execution_status": status.value,
         "evaluation_event": serialize_value(entry),
-        "evaluation_event_timestamp": storage._event_insert_timestamp(entry),
+        "evaluation_event_timestamp": storage._event_insert_timestamp(entry),  # type: ignore[no-untyped-call]
         "evaluation_event_storage_id": event_id,
         "materialization_event_storage_id": target.storage_id if target else None,
         "partition": evaluation.partition,

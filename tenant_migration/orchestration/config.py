@@ -1,7 +1,7 @@
-"""Run configuration: what the launchpad offers. It mirrors the command line; every default is the safe choice.
+"""Run configuration: what the launchpad offers. It mirrors the command line; every default is safe.
 
-Belongs here: what one run is asked for. Settings of the migration itself are in `migration.yaml`. Credentials are
-in the environment only and have no field here, since Dagster stores a run's configuration.
+Belongs here: what one run is asked for. Settings of the migration itself are in `migration.yaml`. Credentials
+are in the environment only and have no field here, since Dagster stores a run's configuration.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MigrateAllConfig(MigrateTableConfig):
     )
     with_parents: bool = Field(
         default=False,
-        description="Also the parents of the chosen tables. Otherwise a table with pending parents is refused.",
+        description="The parents of the tables too. Otherwise a table with pending parents is refused.",
     )
     dry_run: bool = Field(
         default=False,

@@ -1,9 +1,9 @@
 """How a job that runs in the command line's own process reaches the command line.
 
 A callback cannot go through a run's configuration, which is stored. So the process keeps a registry: `launch`
-registers a listener under a random token and tags the run with that token; the ops of the run find the listener by
-the tag, report progress to it and leave their results there. In any other process (the UI's runs, a run that
-somebody executes again) the registry has no such token, and nothing listens.
+registers a listener under a random token and tags the run with that token; the ops of the run find the
+listener by the tag, report progress to it and leave their results there. In any other process (the UI's runs,
+a run that somebody executes again) the registry has no such token, and nothing listens.
 """
 
 from __future__ import annotations

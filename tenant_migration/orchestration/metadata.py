@@ -1,7 +1,7 @@
 """Results as Dagster metadata: numbers that its UI plots, tables as markdown.
 
-A number has the same key on every asset and check, or the UI cannot plot it. Samples are capped where they are
-made; counts are exact.
+A number has the same key on every asset and check, or the UI cannot plot it. Samples are capped where they
+are made; counts are exact.
 """
 
 from __future__ import annotations
@@ -50,30 +50,32 @@ def of_table(table: TablePlan, plan: Plan) -> Metadata:
     return metadata
 
 
-def of_outcome(outcome: TableOutcome, tenant_id: str | None = None) -> Metadata:
-    """Describe what became of a table.
-
-    Args:
-        outcome: of the table's part of a run.
-        tenant_id: the tenant whose rows are meant; None: all that the run had in scope.
-    """
-    metadata: Metadata = {"state": dg.MetadataValue.text(_state(outcome, tenant_id))}
+def of_outcome(outcome: TableOutcome) -> Metadata:
+    """Describe what became of a table, for all tenants that the run had in scope."""
+    metadata: Metadata = {"state": dg.MetadataValue.text(outcome.state)}
     if outcome.reason:
         metadata["reason"] = dg.MetadataValue.text(outcome.reason)
     if outcome.result is not None:
-        metadata |= _of_result(outcome.result)
-        if tenant_id is not None:
-            metadata["rows_migrated"] = dg.MetadataValue.int(outcome.tenant_rows.get(tenant_id, 0))
-            metadata["tenants_in_pass"] = dg.MetadataValue.int(len(outcome.tenant_states))
+        metadata |= _numbers(outcome.result) | _lists(outcome.result)
     return metadata
 
 
-def _state(outcome: TableOutcome, tenant_id: str | None) -> str:
-    return outcome.state if tenant_id is None else outcome.tenant_states.get(tenant_id, outcome.state)
+def of_tenant(outcome: TableOutcome, tenant_id: str) -> Metadata:
+    """Describe one tenant's part of a table.
+
+    The rows are the tenant's; the other numbers are the pass's, which may have been over many tenants.
+    Numbers only: a run over all tenants stores this once for each of them.
+    """
+    metadata: Metadata = {"tenant_id": dg.MetadataValue.text(tenant_id)}
+    if outcome.result is not None:
+        metadata |= _numbers(outcome.result)
+        metadata["rows_migrated"] = dg.MetadataValue.int(outcome.tenant_rows.get(tenant_id, 0))
+        metadata["tenants_in_pass"] = dg.MetadataValue.int(len(outcome.tenant_states))
+    return metadata
 
 
-def _of_result(result: TableResult) -> Metadata:
-    metadata: Metadata = {
+def _numbers(result: TableResult) -> Metadata:
+    return {
         "rows_migrated": dg.MetadataValue.int(result.rows_migrated),
         "rows_kept": dg.MetadataValue.int(result.rows_kept),
         "rows_remaining": dg.MetadataValue.int(result.rows_remaining),
@@ -85,6 +87,10 @@ def _of_result(result: TableResult) -> Metadata:
         "strategy": dg.MetadataValue.text(result.strategy),
         "migration_run": dg.MetadataValue.int(result.run_id),
     }
+
+
+def _lists(result: TableResult) -> Metadata:
+    metadata: Metadata = {}
     if result.created:
         metadata["created"] = markdown_list(result.created)
     if result.waiting:
@@ -100,24 +106,20 @@ def _of_result(result: TableResult) -> Metadata:
     return metadata
 
 
-def of_dry_run(dry_run: DryRunTable, tenant_id: str | None = None) -> Metadata:
-    """Describe what a real run would do; for one tenant, its own rows."""
-    rows = dry_run.rows_to_migrate if tenant_id is None else dry_run.rows_by_tenant.get(tenant_id, 0)
+def of_dry_run(dry_run: DryRunTable) -> Metadata:
+    """Describe what a real run would do to a table."""
     metadata: Metadata = {
         "dry_run": dg.MetadataValue.bool(True),
-        "rows_to_migrate": dg.MetadataValue.int(rows),
+        "rows_to_migrate": dg.MetadataValue.int(dry_run.rows_to_migrate),
+        "rows_to_keep": dg.MetadataValue.int(dry_run.rows_to_keep),
+        "rows_null_tenant": dg.MetadataValue.int(dry_run.rows_null_tenant),
+        "rows_allowed_unmapped": dg.MetadataValue.int(dry_run.rows_allowed_unmapped),
+        "rows_unmapped": dg.MetadataValue.int(dry_run.rows_unmapped),
+        "rows_already_done": dg.MetadataValue.int(dry_run.rows_already_done),
+        "estimated_wal_bytes": dg.MetadataValue.int(dry_run.estimated_wal_bytes),
+        "estimated_heap_growth_bytes": dg.MetadataValue.int(dry_run.estimated_heap_growth_bytes),
+        "estimated_seconds": dg.MetadataValue.float(round(dry_run.estimated_seconds, 3)),
     }
-    if tenant_id is None:
-        metadata |= {
-            "rows_to_keep": dg.MetadataValue.int(dry_run.rows_to_keep),
-            "rows_null_tenant": dg.MetadataValue.int(dry_run.rows_null_tenant),
-            "rows_allowed_unmapped": dg.MetadataValue.int(dry_run.rows_allowed_unmapped),
-            "rows_unmapped": dg.MetadataValue.int(dry_run.rows_unmapped),
-            "rows_already_done": dg.MetadataValue.int(dry_run.rows_already_done),
-            "estimated_wal_bytes": dg.MetadataValue.int(dry_run.estimated_wal_bytes),
-            "estimated_heap_growth_bytes": dg.MetadataValue.int(dry_run.estimated_heap_growth_bytes),
-            "estimated_seconds": dg.MetadataValue.float(round(dry_run.estimated_seconds, 3)),
-        }
     if dry_run.statements:
         metadata["statements"] = markdown_list(f"`{statement}`" for statement in dry_run.statements)
     if dry_run.refusals:
@@ -125,18 +127,35 @@ def of_dry_run(dry_run: DryRunTable, tenant_id: str | None = None) -> Metadata:
     return metadata
 
 
+def of_dry_run_tenant(dry_run: DryRunTable, tenant_id: str) -> Metadata:
+    """Describe what a real run would do to one tenant's rows of a table."""
+    return {
+        "dry_run": dg.MetadataValue.bool(True),
+        "tenant_id": dg.MetadataValue.text(tenant_id),
+        "rows_to_migrate": dg.MetadataValue.int(dry_run.rows_by_tenant.get(tenant_id, 0)),
+        "would_start": dg.MetadataValue.bool(not dry_run.refusals),
+    }
+
+
 def of_checks(checks: Sequence[CheckResult]) -> Metadata:
-    """Describe a gate: how many checks ran, how many stand against the table, and each of them."""
+    """Describe a gate in numbers: how many checks ran, how many stand against the table."""
     return {
         "checks": dg.MetadataValue.int(len(checks)),
         "blocking": dg.MetadataValue.int(sum(check.blocks for check in checks)),
         "rows_checked": dg.MetadataValue.int(max((check.rows_checked for check in checks), default=0)),
         "findings": dg.MetadataValue.int(sum(check.count for check in checks)),
+    }
+
+
+def check_table(checks: Sequence[CheckResult]) -> Metadata:
+    """Describe every check of a gate."""
+    return {
         "results": markdown_table(
-            ("check", "outcome", "severity", "rows checked", "count", "what"),
+            ("check", "table", "outcome", "severity", "rows checked", "count", "what"),
             [
                 (
                     check.name,
+                    check.table or "",
                     check.outcome.value,
                     check.severity,
                     f"{check.rows_checked:,}",
@@ -199,6 +218,40 @@ def of_outcomes(outcomes: Sequence[TableOutcome]) -> Metadata:
             ],
         ),
     }
+
+
+def dry_run_table(dry_runs: Sequence[DryRunTable]) -> dg.MetadataValue:
+    """Return what a real run would do, one line a table."""
+    return markdown_table(
+        ("table", "rows to migrate", "already done", "without mapping", "would not start because"),
+        [
+            (
+                dry_run.table,
+                f"{dry_run.rows_to_migrate:,}",
+                f"{dry_run.rows_already_done:,}",
+                f"{dry_run.rows_unmapped:,}",
+                "; ".join(dry_run.refusals),
+            )
+            for dry_run in dry_runs
+        ],
+    )
+
+
+def plan_table(plan: Plan) -> dg.MetadataValue:
+    """Return the plan, one line a table."""
+    return markdown_table(
+        ("table", "after", "strategy", "rows (estimate)", "refused because"),
+        [
+            (
+                table.qualified_name,
+                ", ".join(table.depends_on),
+                table.strategy.value,
+                f"{table.estimated_rows:,}",
+                "; ".join(hazard.detail for hazard in table.refusals),
+            )
+            for table in plan.tables
+        ],
+    )
 
 
 def markdown_list(lines: Iterable[str]) -> dg.MetadataValue:

@@ -1,4 +1,4 @@
-"""The names that a table has in Dagster: asset key, op, group."""
+"""The names that a table has in Dagster: asset key, op, group; owners and kinds of all of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import dagster as dg
 from tenant_migration.planning.model import Plan, TablePlan
 
 MAPPINGS_TABLE = "tenant_org_mappings"
+OWNERS = ["team:tenant-migration"]
+KINDS = {"postgresql", "table"}
 
 _UNAMBIGUOUS = re.compile(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
 

@@ -1,9 +1,9 @@
 """Tenant id <-> partition key: the same text, but for what Dagster cannot carry.
 
-Dagster accepts every key and then trips over some: a comma splits a selection in the UI, `...` is a range, `*`,
-brackets, quotes and the backslash belong to the selection's syntax, blanks at the ends are trimmed, control
-characters and the empty key cannot be typed. Such characters are written as `%` and two hexadecimal digits for
-each byte of their UTF-8 form:
+Dagster accepts every key and then trips over some: a comma splits a selection in the UI, `...` is a range,
+`*`, brackets, quotes and the backslash belong to the selection's syntax, blanks at the ends are trimmed,
+control characters and the empty key cannot be typed. Such characters are written as `%` and two hexadecimal
+digits for each byte of their UTF-8 form:
 
     O'Brien Local  -> O'Brien Local     Local 7, Ohio -> Local 7%2C Ohio     100% -> 100%25
     a...b          -> a.%2E%2Eb         (empty)       -> %
@@ -45,8 +45,8 @@ def partition_key(tenant_id: str) -> str:
     key = "".join(parts)
     if len(key.encode()) > KEY_BYTES_MAX:
         raise Refused(
-            f"tenant {tenant_id[:40]!r}... is {len(tenant_id):,} characters long and cannot be a Dagster partition "
-            f"(at most {KEY_BYTES_MAX:,} bytes): migrate it with the Python API"
+            f"tenant {tenant_id[:40]!r}... is {len(tenant_id):,} characters long and cannot be a Dagster "
+            f"partition (at most {KEY_BYTES_MAX:,} bytes): migrate it with the Python API"
         )
     return key
 
@@ -69,4 +69,6 @@ def tenant_id(key: str) -> str:
             return found
     except (UnicodeDecodeError, UnicodeEncodeError):
         pass  # bytes that are no text: the same answer as for any other key without a tenant
-    raise UnknownTenant(f"no tenant has the partition key {key!r}: special characters are written as %XX, `%` as %25")
+    raise UnknownTenant(
+        f"no tenant has the partition key {key!r}: special characters are written as %XX, `%` as %25"
+    )

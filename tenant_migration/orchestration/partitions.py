@@ -1,7 +1,7 @@
 """The partitions: one for each tenant that has a mapping.
 
-Belongs here: the definition and what keeps it equal to `tenant_org_mappings`. How an id is written as a key is in
-`partition_keys`.
+Belongs here: the definition and what keeps it equal to `tenant_org_mappings`. How an id is written as a key
+is in `partition_keys`.
 """
 
 from __future__ import annotations

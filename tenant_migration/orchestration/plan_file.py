@@ -1,6 +1,6 @@
 """The plan as a file below Dagster's home: what the definitions are built from, without asking a database.
 
-Its source is the plan in the private schema of the migrated database; whoever stores that one writes this file too.
+Its source is the plan in the private schema of the database; whoever stores that one writes this too.
 """
 
 from __future__ import annotations
@@ -59,5 +59,6 @@ def read() -> Plan | None:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise ConfigurationError(
-            f"{path} is no plan of this release ({where}: {problem['msg']}): run `tenant-migration plan --write`"
+            f"{path} is no plan of this release ({where}: {problem['msg']}): "
+            "run `tenant-migration plan --write`"
         ) from error

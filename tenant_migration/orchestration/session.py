@@ -1,6 +1,6 @@
 """What every op does first and last: connect, read the configuration, turn our errors into Dagster's.
 
-Nothing is yielded to Dagster while a session is open, so that no transaction of ours waits for Dagster's storage.
+Nothing is yielded to Dagster while a session is open: no transaction of ours waits for Dagster's storage.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def session(context: dg.OpExecutionContext, database: Database, *, writes: bool 
     """Open a session for an op.
 
     Raises:
-        dagster.Failure: without retries, in place of each of our errors and PostgreSQL's; the message is the error's.
+        dagster.Failure: without retries, with its message, for each of our errors and PostgreSQL's.
     """
     listener = listener_of(context.run.tags)
     try:

@@ -1,26 +1,30 @@
 """Where Dagster keeps its runs and events: a PostgreSQL database of its own.
 
-Belongs here: finding that database from the environment, and refusing the one that is migrated. `dagster.yaml` names
-the class below, so that every process finds the same storage without another variable: the command line, the
-webserver, the daemon, a run's worker.
+Belongs here: finding that database from the environment, and refusing the one that is migrated.
+`dagster.yaml` names the class below, so that every process finds the same storage without another variable:
+the command line, the webserver, the daemon, a run's worker.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo
 from sqlalchemy.engine import URL
 
 from tenant_migration.config import DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
 from tenant_migration.errors import DatabaseUnavailable, Refused, UsageError
-from tenant_migration.orchestration.compat import ConfigurableClassData, DagsterPostgresStorage, UserConfigSchema
-from tenant_migration.quickstart.folders import cluster_folder, ensure_dagster_home
-from tenant_migration.quickstart.server import start_server
+from tenant_migration.orchestration.compat import (
+    ConfigurableClassData,
+    DagsterPostgresStorage,
+    UserConfigSchema,
+)
+from tenant_migration.quickstart.databases import dagster_storage_url
+from tenant_migration.quickstart.folders import cluster_folder
 
-EMBEDDED_DATABASE = "dagster"
 CONNECT_TIMEOUT_S = 10
 _DEFAULT_PORT = "5432"
 
@@ -30,7 +34,7 @@ _IDENTITY = """
 """
 
 
-class SharedStorage(DagsterPostgresStorage):  # type: ignore[misc]  # dagster_postgres carries no types
+class SharedStorage(DagsterPostgresStorage):
     """Dagster's PostgreSQL storage at `TENANT_MIGRATION_DAGSTER_URL`, else in the embedded server."""
 
     @classmethod
@@ -40,7 +44,7 @@ class SharedStorage(DagsterPostgresStorage):  # type: ignore[misc]  # dagster_po
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: dict[str, Any]
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, object]
     ) -> SharedStorage:
         """Open the storage, making its tables when they are not there.
 
@@ -53,19 +57,20 @@ class SharedStorage(DagsterPostgresStorage):  # type: ignore[misc]  # dagster_po
         if database_url and _address(url) == _address(database_url):
             raise _same_database()
         _reach(url)
-        return cls(postgres_url=sqlalchemy_url(url, config_value["scheme"]), inst_data=inst_data)
+        return cls(postgres_url=sqlalchemy_url(url, str(config_value["scheme"])), inst_data=inst_data)
 
 
 def storage_url() -> str:
     """Return the libpq URI of Dagster's storage; starts the embedded server when that is where it is."""
-    return os.environ.get(DAGSTER_URL_VARIABLE) or _embedded_url()
+    return os.environ.get(DAGSTER_URL_VARIABLE) or dagster_storage_url()
 
 
 def describe_storage() -> str:
     """Return where Dagster's storage is, without credentials, as a sentence."""
     url = os.environ.get(DAGSTER_URL_VARIABLE)
     if not url:
-        return f"Dagster's storage: the embedded server in {cluster_folder()} ({DAGSTER_URL_VARIABLE} is not set)"
+        where = f"the embedded server in {cluster_folder()}"
+        return f"Dagster's storage: {where} ({DAGSTER_URL_VARIABLE} is not set)"
     host, port, database = _address(url)
     return f"Dagster's storage: host {host or '(local)'}, port {port}, database {database}"
 
@@ -73,15 +78,15 @@ def describe_storage() -> str:
 def refuse_same_database(database_url: str) -> None:
     """Raise Refused when Dagster's storage is the database that is migrated.
 
-    The names in two URIs can differ and still mean one database (an address, an alias, a socket), so the servers are
-    asked: the moment the server started, to the microsecond, and the database's number.
+    The names in two URIs can differ and still mean one database (an address, an alias, a socket), so the
+    servers are asked: the moment the server started, to the microsecond, and the database's number.
     """
     if _identity(storage_url()) == _identity(database_url):
         raise _same_database()
 
 
 def sqlalchemy_url(url: str, scheme: str) -> str:
-    """Return a libpq URI, of a unix socket too, in the form that SQLAlchemy takes, with its driver spelled out."""
+    """Return a libpq URI, of a unix socket too, in SQLAlchemy's form, with its driver spelled out."""
     parameters = _parse(url)
     known = {
         "username": parameters.pop("user", None),
@@ -93,24 +98,9 @@ def sqlalchemy_url(url: str, scheme: str) -> str:
 
 def _same_database() -> Refused:
     return Refused(
-        f"Dagster's storage and the database to migrate are the same: point {DAGSTER_URL_VARIABLE} at a database of "
-        "its own, or unset it to use the embedded server"
+        f"Dagster's storage and the database to migrate are the same: point {DAGSTER_URL_VARIABLE} at a "
+        "database of its own, or unset it to use the embedded server"
     )
-
-
-def _embedded_url() -> str:
-    ensure_dagster_home()
-    folder = cluster_folder()
-    folder.parent.mkdir(mode=0o711, exist_ok=True)
-    server = start_server(folder)
-    with psycopg.connect(server.uri(), autocommit=True) as connection:
-        known = connection.execute("SELECT FROM pg_catalog.pg_database WHERE datname = %s", [EMBEDDED_DATABASE])
-        if known.fetchone() is None:
-            try:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(EMBEDDED_DATABASE)))
-            except psycopg.errors.DuplicateDatabase:
-                pass  # another process of ours was faster: it is there, which is all that is asked
-    return server.uri(EMBEDDED_DATABASE)
 
 
 def _reach(url: str) -> None:

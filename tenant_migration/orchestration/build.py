@@ -1,0 +1,36 @@
+"""Puts the definitions together. No database is asked and no environment is read here."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from tenant_migration.orchestration.assets import table_assets
+from tenant_migration.orchestration.external import external_specs, mapping_complete_check
+from tenant_migration.orchestration.jobs import jobs
+from tenant_migration.orchestration.resources import Database, database_from_environment
+from tenant_migration.orchestration.sensors import sensors
+from tenant_migration.planning.model import Plan
+
+
+def build_definitions(plan: Plan | None, *, database: Database | None = None) -> dg.Definitions:
+    """Return the definitions for a plan.
+
+    Args:
+        plan: the tables; None: there is no plan yet, and the only job is the one that makes it.
+        database: the database to migrate; None: the one that the environment names when a run starts.
+    """
+    assets: list[dg.AssetSpec | dg.AssetsDefinition] = (
+        [] if plan is None else [*external_specs(plan), *table_assets(plan)]
+    )
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[] if plan is None else [mapping_complete_check(plan)],
+        jobs=jobs(plan),
+        sensors=sensors(plan),
+        resources={
+            "database": database or database_from_environment(),
+            # What ops hand to each other stays in memory: a run is one process, and nothing is to be pickled.
+            "io_manager": dg.mem_io_manager,
+        },
+        executor=dg.in_process_executor,
+    )

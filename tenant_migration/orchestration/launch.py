@@ -1,0 +1,211 @@
+"""What the command line calls: the jobs of the code location, run in its own process on the shared instance.
+
+No daemon and no webserver is needed; both show the runs when they are there. The definitions are built from
+the plan in the database, so that a command never works by a file of another database.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from tenant_migration.backfill.results import DryRunTable, ProgressCallback
+from tenant_migration.config import DATABASE_URL_VARIABLE, MigrationConfig, actor
+from tenant_migration.database.connection import check_server, connect
+from tenant_migration.errors import NoPlan, OperationFailed
+from tenant_migration.orchestration import migrate_all, partitions, plan_file
+from tenant_migration.orchestration.build import build_definitions
+from tenant_migration.orchestration.config import MigrateAllConfig, TablesConfig
+from tenant_migration.orchestration.instance import shared_instance
+from tenant_migration.orchestration.listeners import Listener, registered
+from tenant_migration.planning.builder import build_plan
+from tenant_migration.planning.model import Plan
+from tenant_migration.planning.storage import load_plan
+from tenant_migration.workflow.outcome import TableOutcome
+from tenant_migration.workflow.prepare import stored_or_new_plan
+from tenant_migration.workflow.validate import Report
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""Dagster's events go to its storage, not among the command line's lines."""
+
+
+def run_migrate(
+    url: str,
+    config: MigrationConfig,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+    with_parents: bool = False,
+    skip_backup: bool = False,
+    skip_validation: bool = False,
+    progress: ProgressCallback | None = None,
+) -> list[TableOutcome]:
+    """Migrate, as a run of the job `migrate_all`.
+
+    Args:
+        url: libpq URI of the database to migrate.
+        config: settings.
+        tables: these only, `schema.table` or `table`; None: every table of the plan.
+        tenants: these only; None: every tenant with a mapping.
+        with_parents: the parents of the tables too.
+        skip_backup: do not back up first.
+        skip_validation: do not run the checks before.
+        progress: called after every batch, in this process.
+
+    Returns:
+        One outcome a table, parents first. Look at `state`: nothing is raised for a table that failed.
+
+    Raises:
+        TenantMigrationError: nothing was started, or the run was stopped; the message says why.
+    """
+    listener = _run(
+        url,
+        config,
+        migrate_all.NAME,
+        "start",
+        MigrateAllConfig(
+            tables=list(tables or ()),
+            tenants=list(tenants or ()),
+            with_parents=with_parents,
+            skip_backup=skip_backup,
+            skip_validation=skip_validation,
+        ),
+        progress=progress,
+    )
+    return listener.outcomes
+
+
+def run_dry_run(
+    url: str,
+    config: MigrationConfig,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+    with_parents: bool = False,
+    skip_validation: bool = False,
+) -> list[DryRunTable]:
+    """Say what `run_migrate` would do. Changes nothing in the database; see each table's `refusals`."""
+    listener = _run(
+        url,
+        config,
+        migrate_all.NAME,
+        "start",
+        MigrateAllConfig(
+            tables=list(tables or ()),
+            tenants=list(tenants or ()),
+            with_parents=with_parents,
+            skip_validation=skip_validation,
+            dry_run=True,
+        ),
+        writes=False,
+    )
+    return listener.dry_runs
+
+
+def run_validate(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
+    """Run the checks before a migration, as a run of `validate_all`; return the JSON report in any case."""
+    return _report(
+        _run(url, config, "validate_all", "run_validate_all", TablesConfig(tables=list(tables or ())))
+    )
+
+
+def run_verify(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
+    """Run the checks after a migration, as a run of `verify_all`; return the JSON report in any case."""
+    return _report(_run(url, config, "verify_all", "run_verify_all", TablesConfig(tables=list(tables or ()))))
+
+
+def _report(listener: Listener) -> Report:
+    if listener.report is None:
+        raise OperationFailed("the checks ended without a report; see the run in Dagster")
+    return listener.report
+
+
+def _run(
+    url: str,
+    config: MigrationConfig,
+    job_name: str,
+    op_name: str,
+    op_config: dg.Config,
+    *,
+    progress: ProgressCallback | None = None,
+    writes: bool = True,
+) -> Listener:
+    """Run a job to its end.
+
+    1. The instance; refused when its storage is the database to migrate, or is down.
+    2. The plan, its file for the UI, the partitions.
+    3. The run itself, with a listener for progress and results.
+    4. The error that stopped it, as itself.
+    """
+    with shared_instance(url) as instance, _environment({DATABASE_URL_VARIABLE: url}):
+        plan = _prepare(instance, url, config, writes=writes)
+        listener = Listener(config=config, plan=plan, progress=progress)
+        job = build_definitions(plan).resolve_job_def(job_name)
+        with registered(listener) as tags:
+            result = job.execute_in_process(
+                instance=instance,
+                run_config={**_QUIET, **_config_of(op_name, op_config)},
+                tags=tags,
+                raise_on_error=False,
+            )
+    if listener.error is not None:
+        raise listener.error
+    if not result.success and not (listener.outcomes or listener.dry_runs or listener.report):
+        raise OperationFailed(_why(result))
+    return listener
+
+
+def _prepare(instance: dg.DagsterInstance, url: str, config: MigrationConfig, *, writes: bool) -> Plan:
+    connection = connect(url, read_only=not writes, application_name="tenant_migration launch")
+    try:
+        check_server(connection, writes=writes)
+        if not writes:
+            return _plan_to_read(connection, config)
+        plan = stored_or_new_plan(connection, config, actor=actor())
+        partitions.sync(instance, connection, config)
+    finally:
+        connection.close()
+    plan_file.write(plan)
+    return plan
+
+
+def _plan_to_read(connection: psycopg.Connection, config: MigrationConfig) -> Plan:
+    try:
+        return load_plan(connection)
+    except NoPlan:
+        return build_plan(connection, config)
+
+
+def _config_of(op_name: str, config: dg.Config) -> Mapping[str, Any]:
+    return {"ops": {op_name: {"config": config.model_dump()}}}
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data is not None and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            if failure.error is not None:
+                return failure.error.message.strip()
+    return "the run did not succeed; see it in Dagster"
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the time of a run: the database resource reads its URL there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

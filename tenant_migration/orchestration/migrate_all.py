@@ -1,0 +1,248 @@
+"""The job `migrate_all`: every table for all tenants in one run, one pass over each table.
+
+One op a table, wired like the assets. A table that fails does not fail its op: other tenants of its children
+go on, and the engine blocks those that have to wait. The last op fails the run with the list of what is not
+completed.
+
+    start -> table ops, parents before children -> finish
+"""
+
+# No `from __future__ import annotations`: Dagster wants the annotation of `context` as an object.
+
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from tenant_migration.backfill.dry_run import dry_run_table
+from tenant_migration.backfill.results import DryRunTable
+from tenant_migration.backfill.runs import Run
+from tenant_migration.errors import Refused, RunStopped, TenantMigrationError
+from tenant_migration.orchestration import metadata
+from tenant_migration.orchestration.checks import Verdict
+from tenant_migration.orchestration.config import MigrateAllConfig
+from tenant_migration.orchestration.external import MAPPING_COMPLETE, judge_mappings
+from tenant_migration.orchestration.listeners import listener_of
+from tenant_migration.orchestration.names import mappings_key, op_name, table_key
+from tenant_migration.orchestration.record import Recorder
+from tenant_migration.orchestration.resources import Database
+from tenant_migration.orchestration.session import Session, event_source, planned_table, session
+from tenant_migration.planning.model import Plan, TablePlan
+from tenant_migration.workflow.migrate import Scope, abort, begin, end, migrate_table, resolve_scope
+from tenant_migration.workflow.outcome import TableOutcome
+
+NAME = "migrate_all"
+
+
+@dataclass
+class Started:
+    """What the first op hands to the others, in memory: all of them run in one process."""
+
+    plan: Plan
+    scope: Scope
+    run: Run | None
+    """None: a dry run."""
+    skip_validation: bool
+    stopped: str | None = None
+    """Why nothing may start any more."""
+
+    def has(self, name: str) -> bool:
+        """Say whether the run was asked for a table."""
+        return any(table.qualified_name == name for table in self.scope.tables)
+
+
+def migrate_all_job(plan: Plan) -> dg.JobDefinition:
+    """Return the job for the tables of a plan."""
+    start = _start_op(plan)
+    finish = _finish_op()
+    table_ops = {table.qualified_name: _table_op(table) for table in plan.tables}
+
+    @dg.job(
+        name=NAME,
+        description="Migrates all tables for all tenants in one pass over each table, and records every "
+        "tenant and table on the same assets. The configuration as it is does everything; `dry_run: true` "
+        "changes nothing.",
+        tags={"tenant_migration/scope": "all"},
+    )
+    def migrate_all() -> None:
+        started = start()
+        done: dict[str, Any] = {}
+        for table in plan.tables:
+            parents = [done[parent] for parent in table.depends_on]
+            op = table_ops[table.qualified_name]
+            done[table.qualified_name] = op(started, parents) if parents else op(started)
+        finish(started, list(done.values()))
+
+    return migrate_all
+
+
+def _start_op(plan: Plan) -> dg.OpDefinition:
+    mappings = mappings_key(plan)
+
+    @dg.op(name="start", description="Resolves what was asked for, refuses what cannot start, opens the run.")
+    def start(context: dg.OpExecutionContext, config: MigrateAllConfig, database: Database) -> Started:
+        recorder = Recorder(context.instance, event_source(context), mappings)
+        with session(context, database, writes=not config.dry_run) as opened:
+            if config.dry_run:
+                stored = opened.plan_to_read()
+                return Started(stored, _scope(opened, stored, config), None, config.skip_validation)
+            stored = opened.plan_to_write()
+            opened.sync_partitions()
+            try:
+                scope = _scope(opened, stored, config)
+            except Refused:
+                recorder.verdict(judge_mappings(opened, stored))
+                raise
+            if (
+                scope.tenants is None
+                and len(scope.tables) == len(stored.tables)
+                and not config.skip_validation
+            ):
+                recorder.verdict(Verdict(MAPPING_COMPLETE, True, "every tenant with rows has a mapping"))
+            run = begin(
+                opened.connection,
+                opened.config,
+                stored,
+                scope,
+                actor=opened.actor,
+                dagster_run_id=context.run_id,
+            )
+        return Started(stored, scope, run, config.skip_validation)
+
+    return start
+
+
+def _scope(opened: Session, plan: Plan, config: MigrateAllConfig) -> Scope:
+    return resolve_scope(
+        opened.connection,
+        opened.config,
+        plan,
+        tables=config.tables or None,
+        tenants=config.tenants or None,
+        with_parents=config.with_parents,
+        skip_validation=config.skip_validation,
+    )
+
+
+def _table_op(table: TablePlan) -> dg.OpDefinition:
+    name = table.qualified_name
+    key = table_key(table)
+    inputs = {"started": dg.In(Started)}
+    if table.depends_on:
+        inputs["parents"] = dg.In(dg.Nothing)
+
+    @dg.op(
+        name=f"migrate__{op_name(table)}",
+        description=f"Validates, migrates and verifies {name} for all tenants.",
+        ins=inputs,
+        out={"result": dg.Out(dg.Any)},
+    )
+    def migrate_one_table(context: dg.OpExecutionContext, started: Started, database: Database) -> Any:
+        if not started.has(name):
+            context.log.info(f"{name} was not asked for")
+            return None
+        if started.stopped is not None:
+            raise dg.Failure(f"{name} was not started: {started.stopped}", allow_retries=False)
+        recorder = Recorder(context.instance, event_source(context), key)
+        if started.run is None:
+            return _dry_run(context, started, database, recorder, name=name)
+        return _migrate_and_record(context, started, database, recorder, run=started.run, name=name)
+
+    return migrate_one_table
+
+
+def _migrate_and_record(
+    context: dg.OpExecutionContext,
+    started: Started,
+    database: Database,
+    recorder: Recorder,
+    *,
+    run: Run,
+    name: str,
+) -> TableOutcome:
+    outcome = _migrate(context, started, database, run=run, name=name)
+    recorder.outcome(outcome)
+    context.add_output_metadata(
+        metadata.of_outcome(outcome) | metadata.check_table([*outcome.before, *outcome.after])
+    )
+    listener = listener_of(context.run.tags)
+    if listener is not None:
+        listener.outcomes.append(outcome)
+    if outcome.state != "completed":
+        context.log.error(f"{name}: {outcome.state}: {outcome.reason}")
+    return outcome
+
+
+def _migrate(
+    context: dg.OpExecutionContext, started: Started, database: Database, *, run: Run, name: str
+) -> TableOutcome:
+    """Migrate one table; what keeps only this table from going on is its outcome, all else stops the run."""
+    with session(context, database) as opened:
+        try:
+            return migrate_table(
+                opened.connection,
+                opened.config,
+                started.plan,
+                planned_table(started.plan, name),
+                run=run,
+                tenants=started.scope.tenants,
+                skip_validation=started.skip_validation,
+                progress=opened.progress,
+            )
+        except BaseException as error:
+            if isinstance(error, (TenantMigrationError, psycopg.Error)) and not isinstance(error, RunStopped):
+                return TableOutcome(name, "failed", str(error).strip())
+            started.stopped = str(error) or type(error).__name__
+            abort(opened.connection, run, error)
+            raise
+
+
+def _dry_run(
+    context: dg.OpExecutionContext, started: Started, database: Database, recorder: Recorder, *, name: str
+) -> DryRunTable:
+    with session(context, database, writes=False) as opened:
+        dry_run = dry_run_table(
+            opened.connection, started.plan, planned_table(started.plan, name), tenants=started.scope.tenants
+        )
+    recorder.dry_run(dry_run)
+    context.add_output_metadata(metadata.of_dry_run(dry_run))
+    listener = listener_of(context.run.tags)
+    if listener is not None:
+        listener.dry_runs.append(dry_run)
+    return dry_run
+
+
+def _finish_op() -> dg.OpDefinition:
+    @dg.op(
+        name="finish",
+        description="Closes the run; fails it with the list of tables that are not completed.",
+        ins={"started": dg.In(Started), "results": dg.In(list)},
+        out={"result": dg.Out(dg.Nothing)},
+    )
+    def finish(
+        context: dg.OpExecutionContext, started: Started, results: list[Any], database: Database
+    ) -> None:
+        if started.run is None:
+            _finish_dry_run(context, [result for result in results if isinstance(result, DryRunTable)])
+            return
+        outcomes = [result for result in results if isinstance(result, TableOutcome)]
+        with session(context, database) as opened:
+            end(opened.connection, started.run, outcomes)
+        described = metadata.of_outcomes(outcomes)
+        failed = [outcome for outcome in outcomes if outcome.state != "completed"]
+        if failed:
+            lines = "\n".join(f"  {outcome.table}: {outcome.state}: {outcome.reason}" for outcome in failed)
+            raise dg.Failure(f"not completed:\n{lines}", metadata=described, allow_retries=False)
+        context.add_output_metadata(described)
+
+    return finish
+
+
+def _finish_dry_run(context: dg.OpExecutionContext, dry_runs: list[DryRunTable]) -> None:
+    refusals = [f"  {dry_run.table}: {refusal}" for dry_run in dry_runs for refusal in dry_run.refusals]
+    if refusals:
+        raise dg.Failure("the real run would not start:\n" + "\n".join(refusals), allow_retries=False)
+    context.log.info(
+        f"the real run would migrate {sum(dry_run.rows_to_migrate for dry_run in dry_runs):,} rows"
+    )

@@ -1,0 +1,1 @@
+"""Tests of the Dagster side: real instances on real PostgreSQL storage."""
