@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.results import ProgressCallback, Selection, TableResult
@@ -25,7 +26,7 @@ from tenant_migration.integrity.model import CheckResult
 from tenant_migration.planning.drift import refuse_if_changed
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
-from tenant_migration.workflow.outcome import TableOutcome, describe_blocking
+from tenant_migration.workflow.outcome import TableOutcome, describe_blocking, describe_waiting
 from tenant_migration.workflow.pairs import pair_states, tenants_waiting_for_parents
 from tenant_migration.workflow.selection import (
     add_parents,
@@ -131,119 +132,156 @@ def migrate_table(
         LeaseHeld, RunStopped, psycopg.OperationalError: the operation could not go on at all; recorded first.
     """
     started = time.monotonic()
-    table_id = table_ids(connection)[table.qualified_name]
-    in_scope = list(run.tenants) if tenants is None else list(tenants)
+    work = _TableWork(connection, config, plan, table, run, table_ids(connection)[table.qualified_name])
     try:
-        outcome = _migrate_table(
-            connection,
-            config,
-            plan,
-            table,
-            table_id,
-            run,
-            in_scope,
-            tenants is None,
-            skip_validation,
-            progress,
-        )
+        outcome = work.perform(tenants, skip_validation=skip_validation, progress=progress)
     except BaseException as error:
-        _record(connection, run, table, "failed", started, detail={"error": _sentence(error)})
+        work.record("failed", started, detail={"error": _sentence(error)})
         raise
     rows = outcome.result.rows_migrated if outcome.result else 0
-    _record(
-        connection, run, table, outcome.state, started, counts={"rows_migrated": rows}, reason=outcome.reason
-    )
+    detail: dict[str, object] | None = {"reason": outcome.reason} if outcome.reason else None
+    work.record(outcome.state, started, counts={"rows_migrated": rows}, detail=detail)
     return outcome
 
 
-def _migrate_table(
-    connection: psycopg.Connection,
-    config: MigrationConfig,
-    plan: Plan,
-    table: TablePlan,
-    table_id: int,
-    run: Run,
-    in_scope: list[str],
-    everything: bool,
-    skip_validation: bool,
-    progress: ProgressCallback | None,
-) -> TableOutcome:
-    name = table.qualified_name
-    waiting = tenants_waiting_for_parents(connection, table, in_scope)
-    for parents in {tuple(missing) for missing in waiting.values()}:
-        blocked = [tenant for tenant, missing in waiting.items() if tuple(missing) == parents]
-        _set_states(
-            connection, table_id, run, blocked, State.BLOCKED, f"parents not completed: {', '.join(parents)}"
-        )
-    free = [tenant for tenant in in_scope if tenant not in waiting]
-    blocked_reason = _blocked_sentence(waiting)
-    if in_scope and not free:
-        return TableOutcome(
-            name, "blocked", blocked_reason, tenant_states=dict.fromkeys(in_scope, State.BLOCKED.value)
-        )
-    selected = None if everything and not waiting else free
+@dataclass(frozen=True)
+class _TableWork:
+    """One table of a run, with what its steps need."""
 
-    before: tuple[CheckResult, ...] = ()
-    if not skip_validation:
-        _set_states(connection, table_id, run, free, State.VALIDATING, "checks before the migration")
-        before = tuple(run_checks_before(connection, plan, config, tables=[name], tenants=selected))
-        if any(check.blocks for check in before):
-            reason = f"validation: {describe_blocking(before)}"
-            _set_states(connection, table_id, run, free, State.FAILED, reason)
+    connection: psycopg.Connection
+    config: MigrationConfig
+    plan: Plan
+    table: TablePlan
+    run: Run
+    table_id: int
+
+    def perform(
+        self, tenants: Sequence[str] | None, *, skip_validation: bool, progress: ProgressCallback | None
+    ) -> TableOutcome:
+        """Take the steps of `migrate_table`."""
+        name = self.table.qualified_name
+        in_scope = list(self.run.tenants) if tenants is None else list(tenants)
+        waiting = self._block_waiting_tenants(in_scope)
+        free = [tenant for tenant in in_scope if tenant not in waiting]
+        if in_scope and not free:
             return TableOutcome(
-                name,
-                "failed",
-                reason,
-                before=before,
-                tenant_states=_states_of(connection, name, in_scope),
+                name, "blocked", describe_waiting(waiting), tenant_states=self._states_of(in_scope)
             )
+        selected = None if tenants is None and not waiting else free
 
-    result = backfill_table(connection, plan, table, run, tenants=selected, progress=progress)
-    after = tuple(run_checks_after(connection, plan, config, tables=[name], tenants=selected))
-    _judge(connection, table_id, run, free, result, after)
-    states = _states_of(connection, name, in_scope)
-    unfinished = sorted(tenant for tenant, state in states.items() if state != State.COMPLETED.value)
-    reasons = [
-        *([f"{result.rows_quarantined:,} rows quarantined"] if result.rows_quarantined else []),
-        *([f"{result.rows_remaining:,} rows remain"] if result.rows_remaining else []),
-        *([text] if (text := describe_blocking(after)) else []),
-        *([blocked_reason] if blocked_reason else []),
-        *([f"not completed: {shortened(unfinished)}"] if unfinished else []),
-    ]
-    # A check that stands against the table fails it also when no single tenant can be named for it.
-    done = not unfinished and not any(check.blocks for check in after) and result.rows_remaining == 0
-    return TableOutcome(
-        table=name,
-        state="completed" if done else "failed",
-        reason=None if done else "; ".join(reasons),
-        result=result,
-        before=before,
-        after=after,
-        tenant_states=states,
-        tenant_rows=dict(result.rows_by_tenant),
-    )
+        before: tuple[CheckResult, ...] = ()
+        if not skip_validation:
+            self._set_states(free, State.VALIDATING, "checks before the migration")
+            before = tuple(
+                run_checks_before(self.connection, self.plan, self.config, tables=[name], tenants=selected)
+            )
+            if any(check.blocks for check in before):
+                refusal = f"validation: {describe_blocking(before)}"
+                self._set_states(free, State.FAILED, refusal)
+                states = self._states_of(in_scope)
+                return TableOutcome(name, "failed", refusal, before=before, tenant_states=states)
+
+        result = backfill_table(
+            self.connection, self.plan, self.table, self.run, tenants=selected, progress=progress
+        )
+        after = tuple(
+            run_checks_after(self.connection, self.plan, self.config, tables=[name], tenants=selected)
+        )
+        self._judge(free, after)
+        states = self._states_of(in_scope)
+        reason = _what_is_missing(result, after, waiting, states)
+        return TableOutcome(
+            table=name,
+            state="failed" if reason else "completed",
+            reason=reason,
+            result=result,
+            before=before,
+            after=after,
+            tenant_states=states,
+            tenant_rows=dict(result.rows_by_tenant),
+        )
+
+    def record(
+        self,
+        outcome: str,
+        started: float,
+        *,
+        counts: dict[str, int] | None = None,
+        detail: dict[str, object] | None = None,
+    ) -> None:
+        """Write the table's part of the run into the audit log, if the database can still be reached."""
+        if self.connection.closed:
+            return
+        audit.record(
+            self.connection,
+            operation="migrate table",
+            actor=self.run.actor,
+            outcome=outcome,
+            run_id=self.run.run_id,
+            table=self.table.qualified_name,
+            counts=counts,
+            duration_ms=round((time.monotonic() - started) * 1000),
+            detail=detail,
+        )
+
+    def _block_waiting_tenants(self, tenants: list[str]) -> dict[str, list[str]]:
+        waiting = tenants_waiting_for_parents(self.connection, self.table, tenants)
+        for parents in {tuple(missing) for missing in waiting.values()}:
+            blocked = [tenant for tenant, missing in waiting.items() if tuple(missing) == parents]
+            self._set_states(blocked, State.BLOCKED, f"parents not completed: {', '.join(parents)}")
+        return waiting
+
+    def _judge(self, tenants: list[str], after: tuple[CheckResult, ...]) -> None:
+        """Complete the tenants that nothing stands against, fail those that a check names.
+
+        A check that blocks and names no tenant (it could not run, or is about the whole table) fails all.
+        """
+        spoilt: set[str] = set()
+        for check in after:
+            if check.blocks:
+                spoilt.update(check.details.get("tenants") or tenants)
+        states = self._states_of(tenants)
+        undecided = [tenant for tenant in tenants if states[tenant] != State.FAILED.value]
+        failed = [tenant for tenant in undecided if tenant in spoilt]
+        completed = [tenant for tenant in undecided if tenant not in spoilt]
+        self._set_states(failed, State.FAILED, f"verification: {describe_blocking(after)}")
+        self._set_states(completed, State.COMPLETED, "verified")
+
+    def _states_of(self, tenants: Sequence[str]) -> dict[str, str]:
+        name = self.table.qualified_name
+        states = pair_states(self.connection, [name])
+        return {tenant: states.get((name, tenant), State.PENDING.value) for tenant in tenants}
+
+    def _set_states(self, tenants: Sequence[str], state: State, reason: str) -> None:
+        if not tenants:
+            return
+        set_pair_states(
+            self.connection,
+            table_id=self.table_id,
+            tenant_numbers=[self.run.tenants[tenant] for tenant in tenants],
+            state=state,
+            actor=self.run.actor,
+            reason=reason,
+            run_id=self.run.run_id,
+        )
 
 
-def _judge(
-    connection: psycopg.Connection,
-    table_id: int,
-    run: Run,
-    tenants: list[str],
+def _what_is_missing(
     result: TableResult,
     after: tuple[CheckResult, ...],
-) -> None:
-    """Complete the tenants that nothing stands against; fail those that a check names, or all when it names none."""
-    blocking = [check for check in after if check.blocks]
-    spoilt: set[str] = set()
-    for check in blocking:
-        named = check.details.get("tenants")
-        spoilt.update(named if named else tenants)
-    states = _states_of(connection, result.table, tenants)
-    already_failed = {tenant for tenant, state in states.items() if state == State.FAILED.value}
-    failed = [tenant for tenant in tenants if tenant in spoilt and tenant not in already_failed]
-    completed = [tenant for tenant in tenants if tenant not in spoilt and tenant not in already_failed]
-    _set_states(connection, table_id, run, failed, State.FAILED, f"verification: {describe_blocking(after)}")
-    _set_states(connection, table_id, run, completed, State.COMPLETED, "verified")
+    waiting: dict[str, list[str]],
+    states: dict[str, str],
+) -> str | None:
+    """Return why the table is not completed, or None: every tenant is, and no check stands against it."""
+    unfinished = sorted(tenant for tenant, state in states.items() if state != State.COMPLETED.value)
+    reasons = [
+        f"{result.rows_quarantined:,} rows in quarantine" if result.rows_quarantined else "",
+        f"{result.rows_remaining:,} rows remain" if result.rows_remaining else "",
+        describe_blocking(after),
+        describe_waiting(waiting),
+        f"not completed: {shortened(unfinished)}" if unfinished else "",
+    ]
+    return "; ".join(filter(None, reasons)) or None
 
 
 def end(connection: psycopg.Connection, run: Run, outcomes: Sequence[TableOutcome]) -> None:
@@ -275,7 +313,7 @@ def migrate(
     progress: ProgressCallback | None = None,
     dagster_run_id: str | None = None,
 ) -> list[TableOutcome]:
-    """Do a whole selection in one run, parents first. A failed table blocks its children, not its neighbours."""
+    """Do a whole selection in one run, parents first; a failed table blocks its children, nothing else."""
     scope = resolve_scope(
         connection,
         config,
@@ -330,7 +368,7 @@ def _refuse_pending_parents(connection: psycopg.Connection, config: MigrationCon
     for table in scope.tables:
         waiting = tenants_waiting_for_parents(connection, table, tenants, parents_in_run=in_run)
         if waiting:
-            lines.append(f"  {table.qualified_name}: {_blocked_sentence(waiting)}")
+            lines.append(f"  {table.qualified_name}: {describe_waiting(waiting)}")
     if lines:
         raise Refused(
             "parents are pending:\n"
@@ -349,71 +387,16 @@ def _refuse_unmapped_tenants(
         where = "\n".join(f"  {check.table}: {describe_blocking((check,))}" for check in blocking)
         raise Refused(
             f"a run over all tenants needs a mapping for every tenant:\n{where}\n"
-            "map them (`mappings --import`), list them in validation.allowed_unmapped_tenants, or name --tenant"
+            "map them (`mappings --import`), list them in validation.allowed_unmapped_tenants, "
+            "or choose tenants"
         )
 
 
 def _mapped_tenants(connection: psycopg.Connection, config: MigrationConfig) -> list[str]:
-    from psycopg import sql  # noqa: PLC0415
-
     query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(
         sql.Identifier(config.interface_schema)
     )
     return [row[0] for row in connection.execute(query)]
-
-
-def _states_of(connection: psycopg.Connection, table: str, tenants: Sequence[str]) -> dict[str, str]:
-    states = pair_states(connection, [table])
-    return {tenant: states.get((table, tenant), State.PENDING.value) for tenant in tenants}
-
-
-def _set_states(
-    connection: psycopg.Connection, table_id: int, run: Run, tenants: Sequence[str], state: State, reason: str
-) -> None:
-    if not tenants:
-        return
-    set_pair_states(
-        connection,
-        table_id=table_id,
-        tenant_numbers=[run.tenants[tenant] for tenant in tenants],
-        state=state,
-        actor=run.actor,
-        reason=reason,
-        run_id=run.run_id,
-    )
-
-
-def _blocked_sentence(waiting: dict[str, list[str]]) -> str:
-    if not waiting:
-        return ""
-    parents = sorted({parent for missing in waiting.values() for parent in missing})
-    return f"parents {', '.join(parents)} are not completed for {shortened(sorted(waiting))}"
-
-
-def _record(
-    connection: psycopg.Connection,
-    run: Run,
-    table: TablePlan,
-    outcome: str,
-    started: float,
-    *,
-    counts: dict[str, int] | None = None,
-    reason: str | None = None,
-    detail: dict[str, object] | None = None,
-) -> None:
-    if connection.closed:
-        return
-    audit.record(
-        connection,
-        operation="migrate table",
-        actor=run.actor,
-        outcome=outcome,
-        run_id=run.run_id,
-        table=table.qualified_name,
-        counts=counts,
-        duration_ms=round((time.monotonic() - started) * 1000),
-        detail=detail if reason is None else {"reason": reason},
-    )
 
 
 def _sentence(error: BaseException) -> str:

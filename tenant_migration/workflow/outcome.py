@@ -7,6 +7,7 @@ from typing import Literal
 
 from tenant_migration.backfill.results import TableResult
 from tenant_migration.integrity.model import CheckResult, Outcome
+from tenant_migration.workflow.selection import shortened
 
 
 @dataclass(frozen=True)
@@ -43,3 +44,11 @@ def describe_blocking(checks: tuple[CheckResult, ...]) -> str:
         examples = f" ({', '.join(check.examples)})" if check.examples else ""
         sentences.append(f"{check.description}: {check.count:,}{examples}")
     return "; ".join(sentences)
+
+
+def describe_waiting(waiting: dict[str, list[str]]) -> str:
+    """Return which parents are not completed for which tenants; empty when none waits."""
+    if not waiting:
+        return ""
+    parents = sorted({parent for missing in waiting.values() for parent in missing})
+    return f"parents {', '.join(parents)} are not completed for {shortened(sorted(waiting))}"

@@ -35,6 +35,7 @@ def tenants_waiting_for_parents(
     """Return, for each tenant that has to wait, the parents of the table that are not completed for it.
 
     Args:
+        connection: to the database.
         table: the table that wants to start.
         tenants: the tenants in question.
         parents_in_run: parents that the same run does first; they are not counted.

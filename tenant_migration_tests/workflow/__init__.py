@@ -1,0 +1,1 @@
+"""Tests of whole operations, on a small application of our own."""

@@ -15,12 +15,15 @@ ORGANIZATION = "00000000-0000-0000-0000-0000000000a{}"
 TENANTS = ("acme", "O'Brien Local", "zeta")
 
 _SCHEMA = """
-CREATE TABLE organizations (id uuid PRIMARY KEY, parent_id uuid REFERENCES organizations, slug text, name text);
+CREATE TABLE organizations (
+    id uuid PRIMARY KEY, parent_id uuid REFERENCES organizations, slug text, name text);
 INSERT INTO organizations
 SELECT ('00000000-0000-0000-0000-0000000000a' || n)::uuid,
-       CASE WHEN n > 1 THEN '00000000-0000-0000-0000-0000000000a1'::uuid END, 'org-' || n, 'Organization ' || n
+       CASE WHEN n > 1 THEN '00000000-0000-0000-0000-0000000000a1'::uuid END,
+       'org-' || n, 'Organization ' || n
 FROM generate_series(1, 3) AS n;
-CREATE TABLE members (id integer PRIMARY KEY, tenant_id text, updated_at timestamptz NOT NULL DEFAULT '2020-01-01');
+CREATE TABLE members (id integer PRIMARY KEY, tenant_id text,
+                      updated_at timestamptz NOT NULL DEFAULT '2020-01-01');
 CREATE INDEX ON members (tenant_id);
 CREATE TABLE claims (id integer PRIMARY KEY, tenant_id text, member_id integer REFERENCES members,
                      amount integer NOT NULL DEFAULT 0);
