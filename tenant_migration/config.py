@@ -82,7 +82,7 @@ class DefaultsConfig(_Strict):
     adaptive: bool = True
     """Whether batches change size by their time."""
     on_triggers: OnTriggers = "refuse"
-    """A trigger that would change other columns or write elsewhere: let it fire, demand a guard, or refuse."""
+    """A trigger that would change other columns or write elsewhere: let it fire, demand a guard, refuse."""
     on_existing_value: OnExistingValue = "refuse"
     """A row whose organization differs from the mapping: refuse to start, keep it, or overwrite it."""
     fingerprints: Fingerprints = "off"

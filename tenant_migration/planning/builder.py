@@ -143,8 +143,9 @@ def plan_table(
         created=context.database.created,
     )
     block_size = context.database.catalog.server.block_size
-    counted = context.values is not None and context.values.not_counted is None
-    rows = context.values.rows if context.values is not None and counted else table.estimated_rows
+    rows = context.values.rows_to_write if context.values else None
+    if rows is None and table.estimated_rows >= 0:
+        rows = table.estimated_rows
     organizations = context.database.organizations
     return TablePlan(
         schema_name=managed.name.schema,
@@ -179,7 +180,7 @@ def plan_table(
         settings=settings,
         estimate=estimate(
             strategy,
-            rows=rows if rows >= 0 else None,
+            rows=rows,
             heap_bytes=sum(leaf.pages for leaf in table.leaves) * block_size,
             index_count=len(table.indexes) + (1 if settings.build_index == "early" else 0),
         ),

@@ -29,13 +29,17 @@ _SHORTEST_TIMEOUT_MS = 100
 
 @dataclass(frozen=True)
 class TenantValues:
-    """What one table's rows say; `not_counted` is the reason when there are no counts."""
+    """What one table's rows say; `not_counted` is the reason when there are no counts.
+
+    `unreadable` says that no later attempt by this role can count them either: a hazard of its own says why.
+    """
 
     rows: int = 0
     null_rows: int = 0
     filled_rows: int = 0
     """Rows that have an organization."""
     not_counted: str | None = None
+    unreadable: bool = False
     mapping_known: bool = False
     """Whether rows were compared with the mapping; it needs `install`."""
     unmapped_rows: int = 0
@@ -45,6 +49,15 @@ class TenantValues:
     allowed_unmapped_rows: int = 0
     differing_rows: int = 0
     """Rows whose organization is not the mapped one."""
+
+    @property
+    def rows_to_write(self) -> int | None:
+        """Rows that wait for their organization; None where nothing was counted."""
+        if self.not_counted:
+            return None
+        return max(
+            0, self.rows - self.null_rows - self.unmapped_rows - self.allowed_unmapped_rows - self.filled_rows
+        )
 
 
 # Looked up by name in the catalogs: to_regclass raises where the schema may not be used.
@@ -183,22 +196,27 @@ def count_tenant_values(
     deadline = clock() + total_seconds
     values: dict[TableName, TenantValues] = {}
     for managed in sorted(tables, key=lambda found: (found.table.total_bytes, found.name)):
-        reason = _cannot_be_read(managed)
-        left_ms = int((deadline - clock()) * 1000)
-        if reason is None and left_ms < _SHORTEST_TIMEOUT_MS:
-            reason = f"the {total_seconds:.0f} seconds for all tables are used up"
-        values[managed.name] = (
-            TenantValues(not_counted=reason)
-            if reason
-            else _count(
-                connection,
-                managed,
-                config,
-                mapping_schema,
-                timeout_ms=min(left_ms, config.defaults.statement_timeout_ms),
-            )
+        values[managed.name] = _count_in_time(
+            connection, managed, config, mapping_schema, left_ms=int((deadline - clock()) * 1000)
         )
     return values
+
+
+def _count_in_time(
+    connection: psycopg.Connection[Any],
+    managed: ManagedTable,
+    config: MigrationConfig,
+    mapping_schema: str | None,
+    *,
+    left_ms: int,
+) -> TenantValues:
+    unreadable = _cannot_be_read(managed)
+    if unreadable:
+        return TenantValues(not_counted=unreadable, unreadable=True)
+    if left_ms < _SHORTEST_TIMEOUT_MS:
+        return TenantValues(not_counted="the time for all tables together is used up")
+    timeout_ms = min(left_ms, config.defaults.statement_timeout_ms)
+    return _count(connection, managed, config, mapping_schema, timeout_ms=timeout_ms)
 
 
 def _cannot_be_read(managed: ManagedTable) -> str | None:

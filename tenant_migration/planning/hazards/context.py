@@ -71,6 +71,13 @@ class TableContext:
         return self.table.column(self.organization_column)
 
     @property
+    def usable_column(self) -> Column | None:
+        """The organization column where it is there already and can hold an organization."""
+        column = self.existing_column
+        fits = column is not None and column.base_type == "pg_catalog.uuid" and not column.generated
+        return column if fits else None
+
+    @property
     def relations(self) -> tuple[str, ...]:
         """The root and its leaves, as text."""
         return (self.name, *(str(leaf.name) for leaf in self.table.leaves))

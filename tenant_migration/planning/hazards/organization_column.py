@@ -68,7 +68,7 @@ def organization_column_meaning(context: TableContext) -> Iterator[Hazard]:
 
 def organization_column_habits(context: TableContext) -> Iterator[Hazard]:
     """Tell of defaults, NOT NULL, checks and uniques of a column that is there already and can be used."""
-    column = context.existing_column
+    column = context.usable_column
     if column is None or context.column_is_ours:
         return
     if column.has_default:
@@ -104,7 +104,7 @@ def organization_column_habits(context: TableContext) -> Iterator[Hazard]:
 def existing_values(context: TableContext) -> Iterator[Hazard]:
     """Tell of rows whose organization differs from the mapping; refuse unless the configuration decides."""
     values = context.values
-    if values is None or values.not_counted or not values.mapping_known or values.differing_rows == 0:
+    if context.usable_column is None or values is None or values.differing_rows == 0:
         return
     detail = f"{values.differing_rows:,} rows have an organization that is not the mapped one"
     if context.settings.on_existing_value == "refuse":

@@ -46,7 +46,7 @@ def missing_index(context: TableContext) -> Iterator[Hazard]:
 def row_values(context: TableContext) -> Iterator[Hazard]:
     """Tell of NULL keys and of tenants without a mapping, with counts; or why there are no counts."""
     values = context.values
-    if values is None:
+    if values is None or values.unreadable:
         return
     if values.not_counted:
         yield warn(

@@ -32,7 +32,7 @@ def update_rules(context: TableContext) -> Iterator[Hazard]:
     for rule in context.table.update_rules:
         yield refuse(
             "update_rule",
-            f"rule {rule.name} rewrites every UPDATE: {rule.definition}",
+            f"rule {rule.name} rewrites every UPDATE: {' '.join(rule.definition.split())}",
             f"replace the rule by a trigger, or ALTER TABLE {context.name} DISABLE RULE {rule.name} for the "
             "migration",
         )
