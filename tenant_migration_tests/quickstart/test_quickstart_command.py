@@ -170,10 +170,7 @@ def test_reset_drops_the_sample_and_only_the_sample(command_line, first_run):
     assert "The earlier sample is dropped." in result.stdout
     assert "Validation FAILED" in result.stdout, "the decision is gone too"
     with psycopg.connect(host=str(socket_folder), user="postgres", autocommit=True) as connection:
-        assert connection.execute("SELECT count(*) FROM pg_database WHERE datname = 'mine'").fetchone() == (
-            1,
-        )
-        connection.execute("DROP DATABASE mine")
+        connection.execute("DROP DATABASE mine")  # fails when it is not there any more
     assert len(dagster_runs(command_line)) > runs, "Dagster's history stays"
 
 
@@ -190,7 +187,9 @@ def test_database_of_that_name_that_is_not_ours_is_not_dropped(command_line, fir
         connection.execute("COMMENT ON DATABASE union_claims IS 'made by tenant-migration quickstart'")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.faults)], ids=lambda n: n.name
+)
 def test_dev_serves_the_sample_and_ends_whole(command_line, first_run, number):
     port = free_port()
     process = command_line.start("dev", "--quickstart", "--port", str(port))
