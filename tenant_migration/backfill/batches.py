@@ -70,6 +70,7 @@ class Batches:
         self._phase = phase
         self._state = state
         self._locked_rows_left = 0
+        self._statements: dict[tuple[type, bool, bool, bool], bytes] = {}
 
     def run(self, unit: Unit, step: CursorStep | None = None) -> BatchOutcome:
         """Do one unit: retry, halve, set rows aside, until it is done.
@@ -206,12 +207,6 @@ class Batches:
         work = self._work
         connection = work.session.connection
         settings = work.table.settings
-        statement = batch_statement(
-            work.target(self._leaf),
-            unit,
-            advances_cursor=step is not None,
-            skips_quarantined=work.tally.rows_quarantined > 0,
-        )
         parameters = {
             **work.map_parameters(),
             **place_parameters(unit),
@@ -236,7 +231,7 @@ class Batches:
             statement_timeout_ms=settings.statement_timeout_ms,
         ):
             connection.execute(PLANNER_SETTINGS)
-            row = connection.execute(statement, parameters).fetchone()
+            row = connection.execute(self._statement(unit, step), parameters).fetchone()
             if row is None:
                 raise OperationFailed(f"run {work.run.run_id} is no longer in the database; start a new one")
             lease_held, emergency_stop, run_state, table_state, row_count, migrated, hot, filenode = row
@@ -248,6 +243,15 @@ class Batches:
         work.tally.batches += 1
         work.report(self._state, batch_rows=row_count, batch_ms=elapsed_ms)
         return BatchOutcome(row_count, elapsed_ms, False, False, filenode or 0)
+
+    def _statement(self, unit: Unit, step: CursorStep | None) -> bytes:
+        """Return the unit's statement; composed once for each form of unit, since a batch is short."""
+        form = (type(unit), getattr(unit, "waves", 1) > 1, step is not None, self._work.tally.rows_quarantined > 0)
+        if form not in self._statements:
+            self._statements[form] = batch_statement(
+                self._work.target(self._leaf), unit, advances_cursor=form[2], skips_quarantined=form[3]
+            ).as_bytes(self._work.session.connection)
+        return self._statements[form]
 
     def _refuse_closed_gate(
         self, lease_held: bool, emergency_stop: bool, run_state: str, table_state: str

@@ -118,12 +118,15 @@ def _run(server: EmbeddedServer, arguments: argparse.Namespace) -> int:
     ours, indexed, plain, stays = (measured[name] for name in ("ours", list(kinds)[1], list(kinds)[2], list(kinds)[3]))
     ratios = [
         ratio("a wall", ours, indexed, lambda m: m.wall_s, 0.60),
+        ratio("a CPU", ours, indexed, lambda m: m.cpu_s),
         ratio("a WAL", ours, indexed, lambda m: m.wal_bytes, 0.60),
         ratio("a heap growth", ours, indexed, lambda m: m.heap_growth_bytes),
         ratio("b wall", ours, plain, lambda m: m.wall_s, 1.00),
+        ratio("b CPU", ours, plain, lambda m: m.cpu_s),
         ratio("b WAL", ours, plain, lambda m: m.wal_bytes),
         ratio("b heap growth", ours, plain, lambda m: m.heap_growth_bytes),
         ratio("c wall (index stays)", stays, indexed, lambda m: m.wall_s, 1.25),
+        ratio("c CPU", stays, indexed, lambda m: m.cpu_s),
         ratio("c WAL (index stays)", stays, indexed, lambda m: m.wal_bytes, 1.10),
         ratio("c heap growth", stays, indexed, lambda m: m.heap_growth_bytes),
     ]
@@ -151,7 +154,7 @@ def _run(server: EmbeddedServer, arguments: argparse.Namespace) -> int:
 def _print_one(name: str, one: Measurement, rows: int) -> None:
     notes = "  ".join(f"{key} {value:.2f}" for key, value in one.notes.items())
     print(
-        f"{name:<32} {one.wall_s:7.2f} s {one.wall_s / rows * 1e6:6.1f} us/row {one.wal_bytes / rows:6.0f} WAL B/row "
+        f"{name:<32} {one.wall_s:7.2f} s {one.wall_s / rows * 1e6:6.1f} us/row {one.cpu_s / rows * 1e6:6.1f} us CPU {one.wal_bytes / rows:6.0f} WAL B/row "
         f"{one.heap_growth_bytes / 1e6:7.1f} MB heap  {notes}",
         flush=True,
     )
@@ -206,7 +209,7 @@ def _measure(server: EmbeddedServer, template: str, work: object, rows: int) -> 
     ):
         observer.execute("SELECT count(*) FROM public.claims")  # warm: both halves of a pair read from memory
         before = _prepare(connection) if work is _ours else None
-        measured = measure(observer, TABLE, lambda: work(connection, before))  # type: ignore[operator]
+        measured = measure(observer, TABLE, connection.info.backend_pid, lambda: work(connection, before))  # type: ignore[operator]
         left = observer.execute("SELECT count(*) FROM public.claims WHERE organization_id IS NULL").fetchone()
         structure = observer.execute(
             "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = 'public.claims'::regclass AND indisvalid),"

@@ -20,20 +20,38 @@ class Measurement:
     """One piece of work."""
 
     wall_s: float
+    cpu_s: float
+    """Of the server process that did the work and of this one: less disturbed by what else the machine does."""
     wal_bytes: int
     heap_growth_bytes: int
     notes: dict[str, float]
 
 
-def measure(connection: psycopg.Connection, relation: str, work: Callable[[], dict[str, float]]) -> Measurement:
-    """Do the work after a checkpoint, so that each page pays its first full-page image."""
+def measure(
+    connection: psycopg.Connection, relation: str, worker_pid: int, work: Callable[[], dict[str, float]]
+) -> Measurement:
+    """Do the work after a checkpoint, so that each page pays its first full-page image.
+
+    Args:
+        connection: looks from outside.
+        relation: whose growth is measured.
+        worker_pid: the server process that does the work.
+        work: returns what else there is to say.
+    """
     connection.execute("CHECKPOINT")
     size, start = _state(connection, relation)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), _cpu_s(worker_pid)
     notes = work()
-    wall = time.perf_counter() - began
+    wall, cpu = time.perf_counter() - began, _cpu_s(worker_pid) - cpu
     size_after, end = _state(connection, relation)
-    return Measurement(wall, end - start, size_after - size, notes)
+    return Measurement(wall, cpu, end - start, size_after - size, notes)
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the seconds of CPU of a process of this machine and of our own."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    ticks = int(fields[11]) + int(fields[12])  # utime, stime
+    return ticks / os.sysconf("SC_CLK_TCK") + time.process_time()
 
 
 def _state(connection: psycopg.Connection, relation: str) -> tuple[int, int]:
