@@ -155,6 +155,8 @@ def _run(
             )
     if listener.error is not None:
         raise listener.error
+    if _was_interrupted(result):
+        raise KeyboardInterrupt  # Dagster took it for a failure of the run and went on to the end
     if not result.success and not (listener.outcomes or listener.dry_runs or listener.report):
         raise OperationFailed(_why(result))
     return listener
@@ -183,6 +185,14 @@ def _plan_to_read(connection: psycopg.Connection, config: MigrationConfig) -> Pl
 
 def _config_of(op_name: str, config: dg.Config) -> Mapping[str, Any]:
     return {"ops": {op_name: {"config": config.model_dump()}}}
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    return any(
+        getattr(getattr(event.event_specific_data, "failure_reason", None), "name", "")
+        == "UNEXPECTED_TERMINATION"
+        for event in result.all_events
+    )
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:
