@@ -40,7 +40,7 @@ CHECKS: tuple[Check, ...] = (
     duplicate_mappings.CHECK,
     duplicate_slugs.CHECK,
     circular_organizations.BEFORE,
-    tenants_have_mapping.CHECK,
+    tenants_have_mapping.BEFORE,
     null_tenant_keys.CHECK,
     existing_values_disagree.CHECK,
     unique_collisions.CHECK,
@@ -51,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     # after
     circular_organizations.AFTER,
     pending_pairs.CHECK,
+    tenants_have_mapping.AFTER,
     rows_have_organization.CHECK,
     organizations_exist.AFTER,
     organization_matches_mapping.CHECK,

@@ -11,6 +11,20 @@ from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AF
 from tenant_migration.integrity.sources.tables import column, table_name
 from tenant_migration.integrity.verdict import first_examples, tenants_detail, verdict
 
+_GONE_BY_TENANT = """
+SELECT r.tenant_id, j.gone AS wrong FROM journal_keys AS j JOIN recorded AS r USING (tenant_number)
+"""
+
+_GONE_ROWS = """
+SELECT {example} AS example FROM ({entries}) AS e LEFT JOIN {table} AS t ON {same_row} WHERE {found} IS NULL
+"""
+
+_MISSING_BY_TENANT = """
+SELECT r.tenant_id, greatest(r.rows_migrated + r.rows_kept - coalesce(s.row_count, 0), 0) AS wrong
+FROM recorded AS r
+LEFT JOIN (SELECT tenant_id, sum(row_count) AS row_count FROM scan GROUP BY tenant_id) AS s USING (tenant_id)
+"""
+
 
 def _build(scope: TableScope) -> Verdict:
     return _by_key(scope) if _has_keys(scope) else _by_number()
@@ -27,20 +41,12 @@ def _by_key(scope: TableScope) -> Verdict:
         source=sql.SQL("journal_keys AS j"),
         expected=EXPECTED_ROWS,
         examples=first_examples(_gone_rows(scope)),
-        details=tenants_detail(
-            sql.SQL(
-                "SELECT r.tenant_id, j.gone AS wrong FROM journal_keys AS j JOIN recorded AS r USING "
-                "(tenant_number)"
-            )
-        ),
+        details=tenants_detail(sql.SQL(_GONE_BY_TENANT)),
     )
 
 
 def _gone_rows(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "SELECT {example} AS example FROM ({entries}) AS e LEFT JOIN {table} AS t ON {same_row} WHERE "
-        "{found} IS NULL"
-    ).format(
+    return sql.SQL(_GONE_ROWS).format(
         example=entry_key(scope, "e"),
         entries=journaled_rows(scope, sql.SQL("({}) AS r").format(recorded_pairs(scope))),
         table=table_name(scope.table),
@@ -50,11 +56,7 @@ def _gone_rows(scope: TableScope) -> sql.Composed:
 
 
 def _by_number() -> Verdict:
-    missing = sql.SQL(
-        "SELECT r.tenant_id, greatest(r.rows_migrated + r.rows_kept - coalesce(s.row_count, 0), 0) AS wrong "
-        "FROM recorded AS r LEFT JOIN "
-        "(SELECT tenant_id, sum(row_count) AS row_count FROM scan GROUP BY tenant_id) AS s USING (tenant_id)"
-    )
+    missing = sql.SQL(_MISSING_BY_TENANT)
     return verdict(
         rows_checked=sql.SQL("(SELECT sum(row_count) FROM scan)"),
         count=sql.SQL("sum(m.wrong)"),
@@ -64,15 +66,23 @@ def _by_number() -> Verdict:
     )
 
 
+def _wrong_rows(scope: TableScope) -> sql.Composed:
+    if _has_keys(scope):
+        return _gone_rows(scope)
+    return sql.SQL("WITH {} SELECT m.* FROM ({}) AS m WHERE m.wrong > 0").format(
+        ROWS_AFTER.build(scope), sql.SQL(_MISSING_BY_TENANT)
+    )
+
+
 CHECK = TableCheck(
     name="nothing_lost",
     phase="post-migration",
     severity="critical",
     description="Rows that were migrated and are not there any more",
-    recommendation="If the application deleted these rows, lower validation.severity.nothing_lost; "
-    "if it did not, restore them from a backup.",
+    recommendation="If the application deleted these rows, lower validation.severity.nothing_lost; if it did "
+    "not, restore them from a backup.",
     build=_build,
     source=ROWS_AFTER,
     not_applicable=nothing_recorded,
-    wrong_rows=lambda scope: _gone_rows(scope) if _has_keys(scope) else recorded_pairs(scope),
+    wrong_rows=_wrong_rows,
 )

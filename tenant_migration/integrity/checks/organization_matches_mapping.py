@@ -7,44 +7,42 @@ from psycopg import sql
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope, nothing_recorded
 from tenant_migration.integrity.sources.kept import is_kept
-from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER, recorded_pairs
-from tenant_migration.integrity.sources.tables import (
-    in_scope,
-    organization,
-    row_key,
-    same_tenant,
-    table_name,
-    tenant_key,
-)
+from tenant_migration.integrity.sources.recorded_rows import recorded_rows
+from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER
+from tenant_migration.integrity.sources.tables import organization
 from tenant_migration.integrity.verdict import first_examples, judge_scan, tenants_detail, verdict
 
-_DIFFERS = sql.SQL("scan.organization_id IS NOT NULL AND scan.organization_id IS DISTINCT FROM scan.mapped")
+_DIFFERS = "scan.organization_id IS NOT NULL AND scan.organization_id IS DISTINCT FROM scan.mapped"
+
+_WRONG_ROW = "{organization} IS NOT NULL AND {organization} IS DISTINCT FROM r.mapped AND NOT ({is_kept})"
+
+_BEYOND_THE_NUMBER_KEPT = f"""
+SELECT r.tenant_id, greatest(d.row_count - r.rows_kept, 0) AS wrong
+FROM recorded AS r
+JOIN (SELECT tenant_id, sum(row_count) AS row_count FROM scan WHERE {_DIFFERS} GROUP BY tenant_id) AS d
+USING (tenant_id)
+"""
 
 
 def _build(scope: TableScope) -> Verdict:
     if scope.facts.kept_rows == 0:
-        return judge_scan(_DIFFERS, wrong_rows=_wrong_rows(scope), expected=EXPECTED_ROWS)
+        return judge_scan(sql.SQL(_DIFFERS), wrong_rows=_wrong_rows(scope), expected=EXPECTED_ROWS)
     if not scope.table.key_columns:
-        return _beyond_the_number_kept(scope)
+        return _by_number()
+    wrong = _wrong_rows(scope)
     return verdict(
         rows_checked=sql.SQL("sum(scan.row_count)"),
-        count=sql.SQL("(SELECT count(*) FROM ({}) AS w)").format(_wrong_rows(scope)),
+        count=sql.SQL("(SELECT count(*) FROM ({}) AS w)").format(wrong),
         source=sql.SQL("scan"),
         expected=EXPECTED_ROWS,
-        examples=first_examples(_wrong_rows(scope)),
-        details=tenants_detail(
-            sql.SQL("SELECT w.tenant_id, 1 AS wrong FROM ({}) AS w").format(_wrong_rows(scope))
-        ),
+        examples=first_examples(wrong),
+        details=tenants_detail(sql.SQL("SELECT w.tenant_id, 1 AS wrong FROM ({}) AS w").format(wrong)),
     )
 
 
-def _beyond_the_number_kept(scope: TableScope) -> Verdict:
+def _by_number() -> Verdict:
     """Rows without a key are counted for each tenant against the number of values that were kept."""
-    excess = sql.SQL(
-        "SELECT r.tenant_id, greatest(d.row_count - r.rows_kept, 0) AS wrong FROM recorded AS r "
-        "JOIN (SELECT tenant_id, sum(row_count) AS row_count FROM scan WHERE {} GROUP BY tenant_id) AS d "
-        "USING (tenant_id)"
-    ).format(_DIFFERS)
+    excess = sql.SQL(_BEYOND_THE_NUMBER_KEPT)
     return verdict(
         rows_checked=sql.SQL("sum(scan.row_count)"),
         count=sql.SQL("(SELECT sum(e.wrong) FROM ({}) AS e)").format(excess),
@@ -55,18 +53,9 @@ def _beyond_the_number_kept(scope: TableScope) -> Verdict:
 
 
 def _wrong_rows(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "SELECT {example} AS example, r.tenant_id FROM {table} AS t JOIN ({recorded}) AS r ON {same_tenant} "
-        "WHERE {organization} IS NOT NULL AND {organization} IS DISTINCT FROM r.mapped AND {in_scope} AND "
-        "NOT ({is_kept})"
-    ).format(
-        example=row_key(scope.table, "t"),
-        table=table_name(scope.table),
-        recorded=recorded_pairs(scope),
-        same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("r", "key")),
-        organization=organization(scope, "t"),
-        in_scope=in_scope(scope, "t"),
-        is_kept=is_kept(scope, "t", "r"),
+    return recorded_rows(
+        scope,
+        sql.SQL(_WRONG_ROW).format(organization=organization(scope, "t"), is_kept=is_kept(scope, "t", "r")),
     )
 
 

@@ -7,18 +7,9 @@ from psycopg import sql
 from tenant_migration.integrity.check import DatabaseCheck, TableCheck, Verdict
 from tenant_migration.integrity.model import SAMPLE_LIMIT
 from tenant_migration.integrity.scope import DatabaseScope, TableScope, nothing_recorded
-from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER, recorded_pairs
-from tenant_migration.integrity.sources.tables import (
-    column,
-    in_scope,
-    mappings,
-    organization,
-    row_key,
-    same_tenant,
-    table_name,
-    tenant_is_in_scope,
-    tenant_key,
-)
+from tenant_migration.integrity.sources.recorded_rows import recorded_rows
+from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER
+from tenant_migration.integrity.sources.tables import column, mappings, organization, tenant_is_in_scope
 from tenant_migration.integrity.verdict import judge_scan, tenants_detail, verdict
 from tenant_migration.planning.model import Plan
 
@@ -71,18 +62,9 @@ def _build_after(scope: TableScope) -> Verdict:
 
 
 def _wrong_rows(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "SELECT {example} AS example, r.tenant_id FROM {table} AS t JOIN ({recorded}) AS r ON {same_tenant} "
-        "WHERE {organization} IS NOT NULL AND {missing} AND {in_scope}"
-    ).format(
-        example=row_key(scope.table, "t"),
-        table=table_name(scope.table),
-        recorded=recorded_pairs(scope),
-        same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("r", "key")),
-        organization=organization(scope, "t"),
-        missing=_organization_is_missing(scope.plan, organization(scope, "t")),
-        in_scope=in_scope(scope, "t"),
-    )
+    ours = organization(scope, "t")
+    missing = _organization_is_missing(scope.plan, ours)
+    return recorded_rows(scope, sql.SQL("{} IS NOT NULL AND {}").format(ours, missing))
 
 
 BEFORE = DatabaseCheck(

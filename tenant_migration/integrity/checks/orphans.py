@@ -6,9 +6,14 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import RelationCheck, Verdict
 from tenant_migration.integrity.scope import RelationScope
-from tenant_migration.integrity.sources.references import REFERENCES_BEFORE, refers
-from tenant_migration.integrity.sources.tables import in_scope, row_key, table_name
+from tenant_migration.integrity.sources.references import REFERENCES_BEFORE, joined, refers
+from tenant_migration.integrity.sources.tables import row_key
 from tenant_migration.integrity.verdict import first_examples, verdict
+
+_WRONG_ROWS = """
+SELECT {example} AS example FROM {child} AS c
+WHERE {refers} AND {in_scope} AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {refers_to})
+"""
 
 
 def _build(scope: RelationScope) -> Verdict:
@@ -21,16 +26,8 @@ def _build(scope: RelationScope) -> Verdict:
 
 
 def _wrong_rows(scope: RelationScope) -> sql.Composed:
-    return sql.SQL(
-        "SELECT {example} AS example FROM {child} AS c WHERE {refers} AND {in_scope} "
-        "AND NOT EXISTS (SELECT FROM {parent} AS p WHERE {refers_to})"
-    ).format(
-        example=row_key(scope.child.table, "c"),
-        child=table_name(scope.child.table),
-        refers=refers(scope, "c"),
-        in_scope=in_scope(scope.child, "c"),
-        parent=table_name(scope.parent.table),
-        refers_to=sql.SQL(scope.join_condition),
+    return sql.SQL(_WRONG_ROWS).format(
+        example=row_key(scope.child.table, "c"), refers=refers(scope, "c"), **joined(scope)
     )
 
 
@@ -39,9 +36,8 @@ CHECK = RelationCheck(
     phase="pre-migration",
     severity="warning",
     description="Rows that refer to a row that does not exist",
-    recommendation="Delete or repair these rows before the migration: they are migrated by their own "
-    "tenant, but "
-    "the reference cannot be validated.",
+    recommendation="Delete or repair these rows before the migration: they are migrated by their own tenant, "
+    "but the reference cannot be validated.",
     build=_build,
     source=REFERENCES_BEFORE,
     wrong_rows=_wrong_rows,

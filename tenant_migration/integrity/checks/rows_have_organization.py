@@ -6,15 +6,9 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope, nothing_recorded
-from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER, recorded_pairs
-from tenant_migration.integrity.sources.tables import (
-    in_scope,
-    organization,
-    row_key,
-    same_tenant,
-    table_name,
-    tenant_key,
-)
+from tenant_migration.integrity.sources.recorded_rows import recorded_rows
+from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER
+from tenant_migration.integrity.sources.tables import organization
 from tenant_migration.integrity.verdict import judge_scan
 
 
@@ -25,17 +19,7 @@ def _build(scope: TableScope) -> Verdict:
 
 
 def _wrong_rows(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "SELECT {example} AS example, r.tenant_id FROM {table} AS t JOIN ({recorded}) AS r ON {same_tenant} "
-        "WHERE {organization} IS NULL AND {in_scope}"
-    ).format(
-        example=row_key(scope.table, "t"),
-        table=table_name(scope.table),
-        recorded=recorded_pairs(scope),
-        same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("r", "key")),
-        organization=organization(scope, "t"),
-        in_scope=in_scope(scope, "t"),
-    )
+    return recorded_rows(scope, sql.SQL("{} IS NULL").format(organization(scope, "t")))
 
 
 CHECK = TableCheck(
@@ -43,9 +27,8 @@ CHECK = TableCheck(
     phase="post-migration",
     severity="critical",
     description="Rows without an organization although their tenant is recorded as migrated",
-    recommendation="Run the migration of these tenants again: it fills only what is missing. Rows that the "
-    "application goes on inserting without an organization need the sync trigger, or the new release of "
-    "the application.",
+    recommendation="Run the migration of these tenants again: it fills what is missing. If the application "
+    "goes on inserting rows without an organization, they need the sync trigger or its new release.",
     build=_build,
     source=ROWS_AFTER,
     not_applicable=nothing_recorded,

@@ -1,11 +1,12 @@
 """What the checks after a run read of a table: what is recorded as migrated, its rows, its journal.
 
-    recorded (key, tenant_id, tenant_number, mapped, rows_migrated, rows_kept)     one row for each tenant
-                                                                                   that is recorded as
-                                                                                   migrated
-    scan     (key, tenant_id, mapped, organization_id, row_count)                  its rows, from one scan
-
-`mapped` is the organization of today's mapping: a mapping that was changed behind the tool's back shows.
+mapping, rows_by_key                               as before a run
+recorded (key, tenant_id, tenant_number, mapped,   one row for each tenant that is recorded as migrated;
+rows_migrated, rows_kept)                `mapped` is today's mapping: one that was changed
+behind the tool's back shows
+scan     (key, tenant_id, mapped,                  the rows of these tenants
+organization_id, row_count)
+written, journal_keys                              see `journal.py`
 """
 
 from __future__ import annotations
@@ -15,20 +16,32 @@ from psycopg import sql
 from tenant_migration.integrity.check import Source
 from tenant_migration.integrity.scope import MIGRATED_STATES, TableScope
 from tenant_migration.integrity.sources.journal import journal_tables
-from tenant_migration.integrity.sources.rows_before import grouped_rows
+from tenant_migration.integrity.sources.rows_before import mapping_of, rows_by_key
 from tenant_migration.integrity.sources.tables import canonical_key, mappings, same_tenant, tenant_is_in_scope
+
+_RECORDED = """
+SELECT {canonical} AS key, n.tenant_id, s.tenant_number, m.organization_id AS mapped,
+       s.rows_migrated, s.rows_kept
+FROM tenant_migration.table_states AS s
+JOIN tenant_migration.tenants AS n USING (tenant_number)
+LEFT JOIN {mappings} AS m ON m.tenant_id = n.tenant_id
+WHERE s.table_id = {table_id} AND s.state = ANY ({states}::text[]) AND {tenants}
+"""
+
+_TABLES = """
+mapping AS MATERIALIZED ({mapping}),
+rows_by_key AS MATERIALIZED ({rows_by_key}),
+recorded AS MATERIALIZED ({recorded}),
+scan AS MATERIALIZED (
+    SELECT r.key, r.tenant_id, r.mapped, g.organization_id, g.row_count
+    FROM recorded AS r JOIN rows_by_key AS g ON {same_tenant}),
+{journal}
+"""
 
 
 def recorded_pairs(scope: TableScope) -> sql.Composed:
     """Return a SELECT of the tenants in scope that are recorded as migrated in this table."""
-    return sql.SQL(
-        "SELECT {canonical} AS key, n.tenant_id, s.tenant_number, m.organization_id AS mapped, "
-        "s.rows_migrated, s.rows_kept "
-        "FROM tenant_migration.table_states AS s "
-        "JOIN tenant_migration.tenants AS n USING (tenant_number) "
-        "LEFT JOIN {mappings} AS m ON m.tenant_id = n.tenant_id "
-        "WHERE s.table_id = {table_id} AND s.state = ANY ({states}::text[]) AND {tenants}"
-    ).format(
+    return sql.SQL(_RECORDED).format(
         canonical=canonical_key(scope.table, sql.Identifier("n", "tenant_id")),
         mappings=mappings(scope.plan.interface_schema),
         table_id=sql.Literal(scope.facts.table_id),
@@ -38,15 +51,10 @@ def recorded_pairs(scope: TableScope) -> sql.Composed:
 
 
 def _build(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "recorded AS MATERIALIZED ({recorded}), "
-        "scan AS MATERIALIZED ("
-        "SELECT r.key, r.tenant_id, r.mapped, g.organization_id, g.row_count "
-        "FROM recorded AS r JOIN ({rows}) AS g ON {same_tenant}), "
-        "{journal}"
-    ).format(
+    return sql.SQL(_TABLES).format(
+        mapping=mapping_of(scope),
+        rows_by_key=rows_by_key(scope),
         recorded=recorded_pairs(scope),
-        rows=grouped_rows(scope),
         same_tenant=same_tenant(scope, sql.Identifier("g", "key"), sql.Identifier("r", "key")),
         journal=journal_tables(scope),
     )

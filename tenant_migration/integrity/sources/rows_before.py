@@ -1,7 +1,8 @@
 """One grouped scan of a table, joined with the mapping: what every row-level check before a run reads.
 
-mapping (key, tenant_id, organization_id)                           one row for each key that has a mapping
-scan    (key, organization_id, row_count, tenant_id, mapped)        one row for each key and organization
+mapping     (key, tenant_id, organization_id)     one row for each key that has a mapping
+rows_by_key (key, organization_id, row_count)     the scan: one row for each key and organization
+scan        = rows_by_key and (tenant_id, mapped) of its mapping, NULL without one
 """
 
 from __future__ import annotations
@@ -21,30 +22,39 @@ from tenant_migration.integrity.sources.tables import (
     tenant_key,
 )
 
+# Two mappings with one key (`AB-1` and `ab-1` for a uuid) are a finding of their own; here the first counts.
+_MAPPING = """
+SELECT DISTINCT ON (k.key) k.key, m.tenant_id, m.organization_id
+FROM {mappings} AS m CROSS JOIN LATERAL (SELECT {canonical} AS key) AS k
+WHERE {tenants} AND k.key IS NOT NULL ORDER BY k.key, m.tenant_id
+"""
+
+_ROWS_BY_KEY = """
+SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count
+FROM {table} AS t WHERE {in_scope} GROUP BY 1, 2
+"""
+
+_TABLES = """
+mapping AS MATERIALIZED ({mapping}),
+rows_by_key AS MATERIALIZED ({rows_by_key}),
+scan AS MATERIALIZED (
+    SELECT g.key, g.organization_id, g.row_count, m.tenant_id, m.organization_id AS mapped
+    FROM rows_by_key AS g LEFT JOIN mapping AS m ON {same_tenant})
+"""
+
 
 def mapping_of(scope: TableScope) -> sql.Composed:
-    """Return a SELECT of (key, tenant_id, organization_id), one row for each key.
-
-    Two mappings with one key (`AB-1` and `ab-1` for a uuid) are a finding of their own; here the first
-    counts.
-    """
-    return sql.SQL(
-        "SELECT DISTINCT ON (k.key) k.key, m.tenant_id, m.organization_id "
-        "FROM {mappings} AS m CROSS JOIN LATERAL (SELECT {canonical} AS key) AS k "
-        "WHERE {tenants} AND k.key IS NOT NULL ORDER BY k.key, m.tenant_id"
-    ).format(
+    """Return a SELECT of (key, tenant_id, organization_id), one row for each key."""
+    return sql.SQL(_MAPPING).format(
         mappings=mappings(scope.plan.interface_schema),
         canonical=canonical_key(scope.table, sql.Identifier("m", "tenant_id")),
         tenants=tenant_is_in_scope(scope.tenants, sql.Identifier("m", "tenant_id")),
     )
 
 
-def grouped_rows(scope: TableScope) -> sql.Composed:
+def rows_by_key(scope: TableScope) -> sql.Composed:
     """Return a SELECT of (key, organization_id, row_count): the scan."""
-    return sql.SQL(
-        "SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count "
-        "FROM {table} AS t WHERE {in_scope} GROUP BY 1, 2"
-    ).format(
+    return sql.SQL(_ROWS_BY_KEY).format(
         key=tenant_key(scope.table, "t"),
         organization=organization(scope, "t"),
         table=table_name(scope.table),
@@ -53,14 +63,9 @@ def grouped_rows(scope: TableScope) -> sql.Composed:
 
 
 def _build(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "mapping AS MATERIALIZED ({mapping}), "
-        "scan AS MATERIALIZED ("
-        "SELECT g.key, g.organization_id, g.row_count, m.tenant_id, m.organization_id AS mapped "
-        "FROM ({rows}) AS g LEFT JOIN mapping AS m ON {same_tenant})"
-    ).format(
+    return sql.SQL(_TABLES).format(
         mapping=mapping_of(scope),
-        rows=grouped_rows(scope),
+        rows_by_key=rows_by_key(scope),
         same_tenant=same_tenant(scope, sql.Identifier("g", "key"), sql.Identifier("m", "key")),
     )
 

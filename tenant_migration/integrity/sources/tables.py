@@ -11,6 +11,11 @@ from tenant_migration.planning.model import TablePlan
 
 _TRUE = sql.SQL("TRUE")
 
+_KEY_IS_ONE_OF = (
+    "{key} {equals} ANY (ARRAY(SELECT k.key FROM unnest({tenants}::text[]) AS x(tenant_id)"
+    " CROSS JOIN LATERAL (SELECT {canonical} AS key) AS k WHERE k.key IS NOT NULL))"
+)
+
 
 def all_of(conditions: Sequence[sql.Composable]) -> sql.Composable:
     """Return the conditions joined by AND."""
@@ -53,10 +58,12 @@ def same_tenant(scope: TableScope, one: sql.Composable, other: sql.Composable) -
 
 
 def key_is_one_of(scope: TableScope, key: sql.Composable, tenants: Sequence[str]) -> sql.Composed:
-    """Return the condition that a key of this table is that of one of the tenants."""
-    return sql.SQL(
-        "{key} {equals} ANY (ARRAY(SELECT {canonical} FROM unnest({tenants}::text[]) AS x(tenant_id)))"
-    ).format(
+    """Return the condition that a key of this table is that of one of the tenants: true or false, never NULL.
+
+    Tenants that cannot be a key of this table are left out: `key = ANY` over a NULL would be NULL, and its
+    negation would find nothing.
+    """
+    return sql.SQL(_KEY_IS_ONE_OF).format(
         key=key,
         equals=scope.equality_of(scope.table.tenant_column),
         canonical=canonical_key(scope.table, sql.Identifier("x", "tenant_id")),

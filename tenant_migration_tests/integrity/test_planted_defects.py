@@ -1,0 +1,62 @@
+"""Every check of the registry: the healthy database passes it, then a planted defect is caught by it alone."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import psycopg
+import pytest
+
+from tenant_migration.integrity.model import Outcome, Phase
+from tenant_migration.integrity.registry import CHECKS
+from tenant_migration_tests.integrity.defects import DEFECTS, Defect
+from tenant_migration_tests.integrity.world import World, failed, one
+
+
+def test_every_check_has_a_planted_defect() -> None:
+    assert {(check.name, check.phase) for check in CHECKS} == {(d.check, d.phase) for d in DEFECTS}
+
+
+def test_a_check_is_named_once_in_a_phase() -> None:
+    names = [(check.name, check.phase) for check in CHECKS]
+    assert len(names) == len(set(names))
+
+
+def _of(phase: Phase) -> list[Defect]:
+    return [defect for defect in DEFECTS if defect.phase == phase]
+
+
+@pytest.mark.parametrize("defect", _of("pre-migration"), ids=str)
+def test_a_defect_before_is_caught_by_its_check_alone(before: World, defect: Defect) -> None:
+    _assert_caught(before, defect)
+
+
+@pytest.mark.parametrize("defect", _of("post-migration"), ids=str)
+def test_a_defect_after_is_caught_by_its_check_alone(after: World, defect: Defect) -> None:
+    _assert_caught(after, defect)
+
+
+def _assert_caught(world: World, defect: Defect) -> None:
+    healthy = world.check(defect.phase, only=[defect.check])
+    assert failed(healthy) == set()
+    assert one(healthy, defect.check, defect.table, defect.column).outcome is Outcome.PASSED
+
+    defect.plant(world)
+
+    results = world.check(defect.phase)
+    caught = one(results, defect.check, defect.table, defect.column)
+    assert caught.outcome is Outcome.FAILED
+    assert caught.count == defect.count
+    assert len(caught.examples) == len(defect.examples)
+    for example, expected in zip(caught.examples, defect.examples, strict=True):
+        assert fnmatchcase(example, expected.replace("[", "[[]")), caught.examples
+    assert caught.details.get("tenants") == defect.tenants
+    assert failed(results) == {defect.check} | defect.also
+    _assert_reproducible(world, caught.reproduce)
+
+
+def _assert_reproducible(world: World, query: str | None) -> None:
+    """What a person is told to run finds something."""
+    assert query is not None
+    with psycopg.connect(world.url, options="-c default_transaction_read_only=on") as person:
+        assert person.execute(query.encode()).fetchall()
