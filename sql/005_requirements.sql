@@ -23,6 +23,13 @@ BEGIN
                 (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'tenant_migration'), current_user
                 USING ERRCODE = 'TM001', HINT = 'Install as that role, or as a member of it.';
         END IF;
+        SELECT c.relname INTO name_in_use
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'tenant_migration' AND to_regclass('tenant_migration.settings') IS NULL LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'schema tenant_migration is there already, with %, and was not made by this tool', name_in_use
+                USING ERRCODE = 'TM001', HINT = 'Rename it: ALTER SCHEMA tenant_migration RENAME TO ...';
+        END IF;
     ELSIF NOT has_database_privilege(current_database(), 'CREATE') THEN
         RAISE EXCEPTION 'role % may not create schemas in database %', current_user, current_database()
             USING ERRCODE = 'TM001',

@@ -11,6 +11,17 @@ RETURN (
     WHERE t.oid = type_oid
 );
 
+-- The type itself or, of a domain, the type under it.
+CREATE OR REPLACE FUNCTION tenant_migration.base_type(type_oid oid) RETURNS oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH RECURSIVE under AS (
+        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = type_oid
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype FROM under u JOIN pg_type t ON t.oid = u.typbasetype WHERE u.typtype = 'd'
+    )
+    SELECT oid FROM under WHERE typtype <> 'd';
+$$;
+
 -- The canonical text of a value for a type, or NULL when the type cannot hold it. Casting the result to the
 -- type never fails, so that scans may do it; it is computed once for each mapping, never in a scan, since the
 -- exception block makes a sub-transaction.
@@ -21,32 +32,40 @@ DECLARE
     base      pg_type;
     canonical text;
 BEGIN
-    IF type_oid IS NULL THEN
+    -- The frequent types by expressions that are parsed once; a uuid as nearly all are written even without the
+    -- sub-transaction that the exception block is.
+    IF value IS NULL OR type_oid = 'text'::regtype OR type_oid = 'varchar'::regtype THEN
+        RETURN value;
+    ELSIF type_oid = 'bpchar'::regtype THEN
+        RETURN value::bpchar::text;
+    ELSIF type_oid = 'uuid'::regtype AND value ~ '^[[:xdigit:]]{8}(-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12}$' THEN
+        RETURN lower(value);
+    ELSIF type_oid IS NULL THEN
         RAISE EXCEPTION 'tenant key type % does not exist in this database', key_type
             USING ERRCODE = 'undefined_object', HINT = 'The table changed: store a new plan with `tenant-migration plan --write`.';
     END IF;
-    IF value IS NULL OR type_oid IN ('text'::regtype, 'varchar'::regtype) THEN
-        RETURN value;
-    END IF;
-    IF type_oid = 'uuid'::regtype AND value ~ '^[[:xdigit:]]{8}(-[[:xdigit:]]{4}){3}-[[:xdigit:]]{12}$' THEN
-        RETURN lower(value);    -- as nearly all are written: without the sub-transaction below
-    END IF;
-    SELECT * INTO base FROM pg_type WHERE oid = type_oid;
-    WHILE base.typtype = 'd' LOOP
-        SELECT * INTO base FROM pg_type WHERE oid = base.typbasetype;
-    END LOOP;
     BEGIN
+        IF type_oid = 'uuid'::regtype THEN
+            RETURN value::uuid::text;
+        ELSIF type_oid = 'int4'::regtype THEN
+            RETURN value::int4::text;
+        ELSIF type_oid = 'int8'::regtype THEN
+            RETURN value::int8::text;
+        ELSIF type_oid = 'numeric'::regtype THEN
+            RETURN trim_scale(value::numeric)::text;
+        END IF;
         EXECUTE format('SELECT ($1::%s)::text', tenant_migration.quoted_type_name(type_oid)) INTO canonical USING value;
     EXCEPTION WHEN data_exception OR check_violation OR not_null_violation THEN
         RETURN NULL;
     END;
+
+    -- Domains, enums and what extensions bring.
+    SELECT * INTO base FROM pg_type WHERE oid = tenant_migration.base_type(type_oid);
     IF base.typcategory = 'S' AND rtrim(canonical, ' ') <> rtrim(value, ' ') THEN
         RETURN NULL;    -- a length limit cut it (a domain over varchar(5), name): that is another tenant
-    END IF;
-    IF base.typname = 'citext' THEN
+    ELSIF base.typname = 'citext' THEN
         RETURN lower(canonical);
-    END IF;
-    IF base.oid = 'numeric'::regtype THEN
+    ELSIF base.oid = 'numeric'::regtype THEN
         RETURN trim_scale(canonical::numeric)::text;
     END IF;
     RETURN canonical;

@@ -7,7 +7,15 @@
 --   something done, running, or written           -> in_progress
 --   else                                          -> pending
 CREATE OR REPLACE FUNCTION tenant_migration.refresh_mapping_status(tenant_numbers integer[]) RETURNS void
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Two tables of one tenant may end at the same moment: whoever comes second waits here, and the statement
+    -- below, with its own snapshot, sees what the first one did. In one order, so that they cannot deadlock.
+    PERFORM FROM tenant_migration.tenant_org_mappings m
+    JOIN tenant_migration.tenants n USING (tenant_id)
+    WHERE n.tenant_number = ANY (tenant_numbers)
+    ORDER BY m.tenant_id FOR NO KEY UPDATE OF m;
+
     WITH managed AS (
         SELECT count(*) AS tables FROM tenant_migration.managed_tables WHERE retired_at IS NULL
     ), pairs AS (
@@ -60,4 +68,4 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     WHERE m.tenant_id = w.tenant_id
       AND (m.migration_status, m.record_count, m.migrated_at, m.migrated_by, m.error_log)
           IS DISTINCT FROM (w.status, w.rows_migrated, w.migrated_at, w.migrated_by, w.error_log);
-$$;
+END $$;

@@ -3,17 +3,6 @@
 -- row_security off, so that a policy of the application is an error and not a silent zero, and under that setting
 -- only the owner can read tables with row security.
 
--- The type itself or, of a domain, the type under it.
-CREATE OR REPLACE FUNCTION tenant_migration.base_type(type_oid oid) RETURNS oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH RECURSIVE under AS (
-        SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = type_oid
-        UNION ALL
-        SELECT t.oid, t.typtype, t.typbasetype FROM under u JOIN pg_type t ON t.oid = u.typbasetype WHERE u.typtype = 'd'
-    )
-    SELECT oid FROM under WHERE typtype <> 'd';
-$$;
-
 -- The type's own equality, with its schema. Under our search path a bare = between two values of an extension's
 -- type (citext) would be that of text.
 CREATE OR REPLACE FUNCTION tenant_migration.equality_of(type_oid oid) RETURNS text

@@ -43,6 +43,13 @@ BEGIN
         END IF;
     END LOOP;
 
+    FOR grantee IN
+        SELECT DISTINCT a.grantee FROM pg_namespace n CROSS JOIN LATERAL aclexplode(n.nspacl) a
+        WHERE n.nspname = 'tenant_migration' AND a.grantee NOT IN (0, n.nspowner)
+    LOOP
+        EXECUTE format('REVOKE ALL ON SCHEMA tenant_migration FROM %s CASCADE', grantee::regrole);
+    END LOOP;
+
     FOR function IN
         SELECT p.oid, p.proname, p.proowner, p.proacl, n.nspname, p.oid::regprocedure AS signature
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace

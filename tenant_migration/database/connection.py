@@ -56,6 +56,7 @@ def connect(url: str, *, read_only: bool = False, application_name: str | None =
     """
     parameters = _parse(url)
     parameters.setdefault("connect_timeout", CONNECT_TIMEOUT_S)
+    parameters.setdefault("client_encoding", "utf8")  # names in any database, SQL_ASCII ones included
     parameters["application_name"] = application_name or "tenant_migration"
     given_options = str(parameters.pop("options", "") or "")
     options = " ".join(filter(None, (given_options, _options(read_only))))
@@ -166,7 +167,9 @@ def _parse(url: str) -> dict[str, Any]:
 def _password_went_astray(parameters: dict[str, Any]) -> bool:
     """Say whether a bare @ or / in the password made host, port or database of what follows it."""
     host, port, database = (str(parameters.get(key) or "") for key in ("host", "port", "dbname"))
-    return "@" in host or re.fullmatch(r"[\d,]*", port) is None or ("@" in database and "user" not in parameters)
+    return (
+        "@" in host or re.fullmatch(r"[\d,]*", port) is None or ("@" in database and "user" not in parameters)
+    )
 
 
 def _options(read_only: bool) -> str:

@@ -42,7 +42,17 @@ def run_psql(server: Server, database: str) -> Psql:
         path = resource_path("sql") / file
         settings = [argument for name, value in variables.items() for argument in ("-v", f"{name}={value}")]
         return subprocess.run(
-            [server.embedded.programs / "psql", "-X", "-v", "ON_ERROR_STOP=1", *settings, "-f", path, "-d", database],
+            [
+                server.embedded.programs / "psql",
+                "-X",
+                "-v",
+                "ON_ERROR_STOP=1",
+                *settings,
+                "-f",
+                path,
+                "-d",
+                database,
+            ],
             capture_output=True,
             text=True,
             check=False,

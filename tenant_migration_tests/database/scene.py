@@ -50,7 +50,7 @@ class Scene:
         )
 
     def manage(self, *tables: str, tenant_column: str = "tenant_id") -> list[int]:
-        """Record tables (`schema.name` or `name`) as those of the stored plan, in this order; return their ids."""
+        """Record tables (`schema.name` or `name`) as the stored plan's, in this order; return ids."""
         self.execute(
             "INSERT INTO tenant_migration.plans (plan, plan_hash, tool_version, created_by) "
             "VALUES ('{}', 'test', 'test', 'test')"
@@ -81,10 +81,13 @@ class Scene:
         )
         return run_id
 
-    def pair(self, table_id: int, tenant_number: int, *states: str, rows: int = 0, reason: str | None = None) -> None:
+    def pair(
+        self, table_id: int, tenant_number: int, *states: str, rows: int = 0, reason: str | None = None
+    ) -> None:
         """Lead a (table, tenant) pair through these states."""
         self.execute(
-            "INSERT INTO tenant_migration.table_states (table_id, tenant_number, actor) VALUES (%s, %s, 'anna') "
+            "INSERT INTO tenant_migration.table_states (table_id, tenant_number, actor) VALUES (%s, "
+            "%s, 'anna') "
             "ON CONFLICT DO NOTHING",
             table_id,
             tenant_number,
@@ -101,7 +104,12 @@ class Scene:
             )
 
     def lease(
-        self, table_id: int, tenant_number: int | None, run_id: int, ttl: str = "1 minute", holder: str = "run"
+        self,
+        table_id: int,
+        tenant_number: int | None,
+        run_id: int,
+        ttl: str = "1 minute",
+        holder: str = "run",
     ) -> tuple[uuid.UUID, bool, str | None]:
         """Ask for a lease with a new token; return token, whether it was given, and who has it otherwise."""
         token = uuid.uuid4()

@@ -30,7 +30,9 @@ def chain(scene: Scene) -> tuple[int | None, int, str]:
 
 def append(connection: psycopg.Connection, count: int = 5) -> None:
     for number in range(count):
-        audit.record(connection, operation="migrate", actor="anna", outcome="succeeded", counts={"rows": number})
+        audit.record(
+            connection, operation="migrate", actor="anna", outcome="succeeded", counts={"rows": number}
+        )
 
 
 def test_a_record_says_who_what_and_how_it_ended(scene: Scene, ours: psycopg.Connection) -> None:
@@ -47,7 +49,8 @@ def test_a_record_says_who_what_and_how_it_ended(scene: Scene, ours: psycopg.Con
         detail={"reason": "a 'quoted' one", "nested": [1, None]},
     )
     (row,) = scene.rows(
-        "SELECT seq, operation, actor, database_role, run_id, table_name, tenant_id, outcome, counts, duration_ms, "
+        "SELECT seq, operation, actor, database_role, run_id, table_name, tenant_id, outcome, "
+        "counts, duration_ms, "
         "detail, tool_version, clock_timestamp() - occurred_at < interval '1 minute' FROM migration_audit_log"
     )
     assert row == (
@@ -77,7 +80,10 @@ def test_the_chain_is_sound_whatever_the_session_is_set_to(scene: Scene, ours: p
         "UPDATE migration_audit_log SET outcome = 'succeeded' WHERE false",
         "DELETE FROM migration_audit_log WHERE seq = 2",
         "TRUNCATE migration_audit_log",
-        "MERGE INTO migration_audit_log l USING (SELECT 2 AS seq) s ON l.seq = s.seq WHEN MATCHED THEN DELETE",
+        (
+            "MERGE INTO migration_audit_log l USING (SELECT 2 AS seq) s ON l.seq = s.seq WHEN MATCHED "
+            "THEN DELETE"
+        ),
         "UPDATE tenant_migration.migration_audit_log SET actor = 'somebody else'",
     ],
 )
@@ -105,14 +111,21 @@ def test_a_superuser_under_replica_role_cannot_either(
     ("edit", "first_bad"),
     [
         ("UPDATE migration_audit_log SET counts = '{\"rows\": 99}' WHERE seq = 3", 3),
-        ("UPDATE migration_audit_log SET occurred_at = occurred_at + interval '1 microsecond' WHERE seq = 1", 1),
+        (
+            (
+                "UPDATE migration_audit_log SET occurred_at = occurred_at + interval '1 microsecond' "
+                "WHERE seq = 1"
+            ),
+            1,
+        ),
         ("UPDATE migration_audit_log SET tenant_id = 'x' WHERE seq = 5", 5),
         ("UPDATE migration_audit_log SET database_role = 'bob' WHERE seq = 2", 2),
         ("DELETE FROM migration_audit_log WHERE seq = 2", 3),
         ("DELETE FROM migration_audit_log WHERE seq = 1", 2),
         # Edited with a new seal: the successor gives it away.
         (
-            "UPDATE migration_audit_log SET actor = 'bob', hash = tenant_migration.audit_hash(prev_hash, seq, "
+            "UPDATE migration_audit_log SET actor = 'bob', hash = "
+            "tenant_migration.audit_hash(prev_hash, seq, "
             "occurred_at, operation, 'bob', database_role, run_id, table_name, tenant_id, outcome, counts, "
             "duration_ms, detail, tool_version) WHERE seq = 3",
             4,
@@ -139,10 +152,13 @@ def test_a_cut_tail_is_found_by_the_anchor(scene: Scene, ours: psycopg.Connectio
     assert (entries, head) != anchor[1:]
 
 
-def test_a_row_inserted_by_hand_is_sealed_too_and_cannot_lie_about_who(scene: Scene, ours: psycopg.Connection) -> None:
+def test_a_row_inserted_by_hand_is_sealed_too_and_cannot_lie_about_who(
+    scene: Scene, ours: psycopg.Connection
+) -> None:
     append(ours)
     scene.execute(
-        "INSERT INTO migration_audit_log (seq, occurred_at, operation, actor, database_role, outcome, prev_hash, hash) "
+        "INSERT INTO migration_audit_log (seq, occurred_at, operation, actor, database_role, "
+        "outcome, prev_hash, hash) "
         "SELECT g, '2001-01-01', 'x', 'x', 'postgres', 'x', 'x' || g, 'x' FROM generate_series(70, 72) g"
     )
     assert chain(scene)[:2] == (None, 8)
@@ -161,18 +177,23 @@ def test_writers_at_once_make_one_chain(scene: Scene, database: str) -> None:
     assert chain(scene)[:2] == (None, 120)
 
 
-def test_a_stale_snapshot_cannot_fork_the_chain(scene: Scene, ours: psycopg.Connection, database: str) -> None:
-    with connect(database) as other:
-        with pytest.raises(psycopg.errors.UniqueViolation), transaction(ours, isolation="repeatable read"):
-            ours.execute("SELECT 1")
-            append(other, 1)
-            append(ours, 1)
+def test_a_stale_snapshot_cannot_fork_the_chain(
+    scene: Scene, ours: psycopg.Connection, database: str
+) -> None:
+    with (  # noqa: PT012
+        connect(database) as other,
+        pytest.raises(psycopg.errors.UniqueViolation),
+        transaction(ours, isolation="repeatable read"),
+    ):
+        ours.execute("SELECT 1")
+        append(other, 1)
+        append(ours, 1)
     assert chain(scene)[:2] == (None, 1)
 
 
 def test_what_is_rolled_back_leaves_no_gap(scene: Scene, ours: psycopg.Connection) -> None:
     append(ours, 1)
-    with pytest.raises(RuntimeError), transaction(ours):
+    with pytest.raises(RuntimeError), transaction(ours):  # noqa: PT012
         append(ours, 3)
         raise RuntimeError
     append(ours, 1)

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import pq, sql
 
+from tenant_migration.database import connection as connection_module
 from tenant_migration.database.connection import check_server, connect, transaction
 from tenant_migration.errors import DatabaseUnavailable, UnsupportedServer, UsageError
 from tenant_migration.quickstart.server import start_server, stop_server
@@ -46,7 +47,13 @@ def setting(connection: psycopg.Connection, name: str) -> str:
 
 
 def test_a_connection_has_the_safe_settings(ours: psycopg.Connection) -> None:
-    names = ("row_security", "search_path", "lock_timeout", "application_name", "client_connection_check_interval")
+    names = (
+        "row_security",
+        "search_path",
+        "lock_timeout",
+        "application_name",
+        "client_connection_check_interval",
+    )
     assert [setting(ours, name) for name in names] == [
         "off",
         "pg_catalog,pg_temp",
@@ -104,7 +111,7 @@ def test_a_read_only_transaction_cannot_write(ours: psycopg.Connection) -> None:
 def test_a_transaction_rolls_back_on_any_way_out(
     ours: psycopg.Connection, error: type[BaseException]
 ) -> None:
-    with pytest.raises(error), transaction(ours):
+    with pytest.raises(error), transaction(ours):  # noqa: PT012
         ours.execute("INSERT INTO public.things VALUES (1)")
         raise error
     assert ours.info.transaction_status == pq.TransactionStatus.IDLE
@@ -124,7 +131,7 @@ def test_an_interrupt_in_a_statement_cancels_it_on_the_server(
     try:
         timer.start()
         started = time.monotonic()
-        with pytest.raises(Interrupt), transaction(ours):
+        with pytest.raises(Interrupt), transaction(ours):  # noqa: PT012
             ours.execute("INSERT INTO public.things VALUES (1)")
             ours.execute("SELECT pg_sleep(20)")
         assert time.monotonic() - started < 10
@@ -141,7 +148,7 @@ def test_an_interrupt_in_a_statement_cancels_it_on_the_server(
 
 
 def test_a_swallowed_error_is_not_a_commit(ours: psycopg.Connection) -> None:
-    with pytest.raises(psycopg.errors.InFailedSqlTransaction), transaction(ours):
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction), transaction(ours):  # noqa: PT012
         ours.execute("INSERT INTO public.things VALUES (1)")
         with pytest.raises(psycopg.errors.DivisionByZero):
             ours.execute("SELECT 1 / 0")
@@ -171,7 +178,7 @@ def test_a_lock_is_waited_for_no_longer_than_asked(database: str, ours: psycopg.
 def test_a_connection_that_the_server_ends_raises_and_leaves_nothing(
     server: Server, ours: psycopg.Connection
 ) -> None:
-    with pytest.raises(psycopg.OperationalError), transaction(ours):
+    with pytest.raises(psycopg.OperationalError), transaction(ours):  # noqa: PT012
         ours.execute("INSERT INTO public.things VALUES (1)")
         with psycopg.connect(server.superuser_url(), autocommit=True) as administrator:
             administrator.execute("SELECT pg_terminate_backend(%s)", [ours.info.backend_pid])
@@ -191,9 +198,12 @@ def test_behind_a_pooler_that_refuses_options_transactions_keep_their_settings(
                 assert setting(connection, "row_security") == "off"
                 assert setting(connection, "search_path") == "pg_catalog, pg_temp"
                 connection.execute("INSERT INTO public.things VALUES (1)")
-        with connect(url, read_only=True) as connection:
-            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), transaction(connection):
-                connection.execute("INSERT INTO public.things VALUES (2)")
+        with (
+            connect(url, read_only=True) as connection,
+            pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+            transaction(connection),
+        ):
+            connection.execute("INSERT INTO public.things VALUES (2)")
     assert count(ours) == 1
 
 
@@ -254,6 +264,12 @@ def test_a_read_only_database_is_refused_for_writes_only(server: Server, databas
             check_server(connection, writes=True)
 
 
+def test_an_older_server_is_refused(ours: psycopg.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "OLDEST_SERVER", ours.info.server_version + 1)
+    with pytest.raises(UnsupportedServer, match=f"runs PostgreSQL {ours.info.server_version // 10000}"):
+        check_server(ours, writes=False)
+
+
 @contextmanager
 def standby(folder: Path, version: int) -> Iterator[str]:
     """A server in recovery: its own cluster, restarted with a standby signal."""
@@ -268,6 +284,9 @@ def standby(folder: Path, version: int) -> Iterator[str]:
 
 def test_a_standby_is_refused(server: Server) -> None:
     folder = server.embedded.data_folder.parent / f"standby-{server.version}"
-    with standby(folder, server.version) as url, connect(url) as connection:
-        with pytest.raises(UnsupportedServer, match="standby"):
-            check_server(connection, writes=False)
+    with (
+        standby(folder, server.version) as url,
+        connect(url) as connection,
+        pytest.raises(UnsupportedServer, match="standby"),
+    ):
+        check_server(connection, writes=False)

@@ -43,9 +43,9 @@ def test_psql_alone_installs_and_the_users_sql_runs(application: Scene, run_psql
     done = run_psql("install.sql")
     assert (done.returncode, done.stderr) == (0, _info_about_roles(done.stderr))
     application.map("acme")
-    assert application.rows("SELECT tenant_id FROM tenant_org_mappings WHERE migration_status = 'pending'") == [
-        ("acme",)
-    ]
+    assert application.rows(
+        "SELECT tenant_id FROM tenant_org_mappings WHERE migration_status = 'pending'"
+    ) == [("acme",)]
     assert application.rows("SELECT * FROM get_migration_progress()") == []
     assert [row[0] for row in application.rows("SELECT * FROM validate_migration_readiness()")] == [
         "Tenant Mappings",
@@ -54,16 +54,22 @@ def test_psql_alone_installs_and_the_users_sql_runs(application: Scene, run_psql
     assert application.rows("SELECT * FROM migration_audit_log") == []
 
 
-def test_an_organizations_table_of_one_column_is_enough(connection: psycopg.Connection, run_psql: Psql) -> None:
+def test_an_organizations_table_of_one_column_is_enough(
+    connection: psycopg.Connection, run_psql: Psql
+) -> None:
     connection.execute("CREATE TABLE organizations (id uuid PRIMARY KEY)")
     assert run_psql("install.sql").returncode == 0
-    assert connection.execute("SELECT organizations_parent_id FROM tenant_migration.settings").fetchone() == (None,)
+    assert connection.execute("SELECT organizations_parent_id FROM tenant_migration.settings").fetchone() == (
+        None,
+    )
     assert connection.execute("SELECT details FROM validate_migration_readiness() OFFSET 1").fetchone() == (
         "Organizations with circular references: 0",
     )
 
 
-def test_psql_runs_again_and_changes_nothing(application: Scene, run_psql: Psql, dump: Dump, database: str) -> None:
+def test_psql_runs_again_and_changes_nothing(
+    application: Scene, run_psql: Psql, dump: Dump, database: str
+) -> None:
     assert run_psql("install.sql").returncode == 0
     application.map("acme", "globex")
     before = (dump(database), application.rows("SELECT * FROM tenant_org_mappings ORDER BY 1"))
@@ -107,7 +113,8 @@ def test_psql_remembers_what_was_installed(application: Scene, run_psql: Psql) -
     assert run_psql("install.sql", **variables).returncode == 0
     settings = (
         "SELECT interface_schema, organizations_schema, organizations_table, organizations_id, "
-        "organizations_parent_id, organization_column, tenant_key_columns::text[] FROM tenant_migration.settings"
+        "organizations_parent_id, organization_column, tenant_key_columns::text[] FROM "
+        "tenant_migration.settings"
     )
     expected = ('App "x"', 'App "x"', "Orgs", "Id", "Up", "orgId", ["tenant_id", "tenantId"])
     assert application.rows(settings) == [expected]
@@ -121,7 +128,10 @@ def test_psql_remembers_what_was_installed(application: Scene, run_psql: Psql) -
     ("organizations", "message"),
     [
         (None, "table public.organizations does not exist"),
-        ("CREATE TABLE organizations (id text PRIMARY KEY)", "column id of table public.organizations is of type text, not uuid"),
+        (
+            "CREATE TABLE organizations (id text PRIMARY KEY)",
+            "column id of table public.organizations is of type text, not uuid",
+        ),
     ],
 )
 def test_psql_gives_one_clear_error(
@@ -139,7 +149,9 @@ def test_psql_gives_one_clear_error(
 
 def _info_about_roles(stderr: str) -> str:
     """The only lines that an installation without CREATEROLE may print."""
-    return "".join(line for line in stderr.splitlines(keepends=True) if "INFO:  role tenant_migration_" in line)
+    return "".join(
+        line for line in stderr.splitlines(keepends=True) if "INFO:  role tenant_migration_" in line
+    )
 
 
 # --- what has to be there ---------------------------------------------------------------------------------
@@ -153,10 +165,16 @@ def _info_about_roles(stderr: str) -> str:
             "CREATE TABLE public.organizations (id integer PRIMARY KEY)",
             r"column id of table public\.organizations is of type integer, not uuid.*uuid column",
         ),
-        ("CREATE TABLE public.organizations (key uuid PRIMARY KEY)", r"table public\.organizations has no column id"),
+        (
+            "CREATE TABLE public.organizations (key uuid PRIMARY KEY)",
+            r"table public\.organizations has no column id",
+        ),
         (
             "CREATE TABLE public.organizations (id uuid)",
-            r"column id of table public\.organizations is not unique.*ALTER TABLE public\.organizations ADD UNIQUE",
+            (
+                r"column id of table public\.organizations is not unique.*ALTER TABLE "
+                r"public\.organizations ADD UNIQUE"
+            ),
         ),
         (
             "CREATE VIEW public.organizations AS SELECT gen_random_uuid() AS id",
@@ -172,13 +190,21 @@ def _info_about_roles(stderr: str) -> str:
             "CREATE TABLE public.migration_audit_log (id integer)",
             r"table public\.migration_audit_log is there already",
         ),
+        (
+            "CREATE TABLE public.organizations (id uuid PRIMARY KEY);"
+            "CREATE SCHEMA theirs; CREATE TABLE theirs.jobs (id integer);"
+            "ALTER SCHEMA theirs RENAME TO tenant_migration",
+            r"schema tenant_migration is there already, with jobs",
+        ),
     ],
 )
 def test_a_lack_is_named_with_the_next_step(ours: psycopg.Connection, prepare: str, message: str) -> None:
     ours.execute(prepare.encode())
     with pytest.raises(Refused, match=f"(?s){message}"):
         install(ours, MigrationConfig())
-    assert ours.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'tenant_migration'").fetchone() == (0,)
+    assert ours.execute(
+        "SELECT count(*) FROM pg_class WHERE oid = to_regclass('tenant_migration.settings')"
+    ).fetchone() == (0,)
 
 
 def test_a_key_in_a_domain_or_with_a_partial_index_is_no_key(ours: psycopg.Connection) -> None:
@@ -203,7 +229,9 @@ def test_an_impossible_interface_schema_is_refused(
 @pytest.fixture
 def newcomer(server: Server, application: Scene) -> Iterator[str]:
     """URL of a role that owns nothing."""
-    with psycopg.connect(server.superuser_url(application.value("SELECT current_database()")), autocommit=True) as a:
+    with psycopg.connect(
+        server.superuser_url(application.value("SELECT current_database()")), autocommit=True
+    ) as a:
         a.execute("DROP ROLE IF EXISTS newcomer")
         a.execute("CREATE ROLE newcomer LOGIN")
         yield server.url(application.value("SELECT current_database()"), "newcomer")
@@ -211,14 +239,19 @@ def newcomer(server: Server, application: Scene) -> Iterator[str]:
         a.execute("DROP ROLE newcomer")
 
 
-def test_missing_rights_are_named_one_after_another_with_their_grant(application: Scene, newcomer: str) -> None:
+def test_missing_rights_are_named_one_after_another_with_their_grant(
+    application: Scene, newcomer: str
+) -> None:
     application.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
     database = application.value("SELECT quote_ident(current_database())")
     steps = [
         (r"may not create schemas in database", f"GRANT CREATE ON DATABASE {database} TO newcomer"),
         (
             r"may not read or reference table public\.organizations",
-            "GRANT USAGE ON SCHEMA public TO newcomer; GRANT SELECT, REFERENCES ON public.organizations TO newcomer",
+            (
+                "GRANT USAGE ON SCHEMA public TO newcomer; GRANT SELECT, REFERENCES ON "
+                "public.organizations TO newcomer"
+            ),
         ),
         (r"may not create tables in schema public", "GRANT USAGE, CREATE ON SCHEMA public TO newcomer"),
     ]
@@ -338,7 +371,9 @@ def test_another_interface_schema_is_refused(scene: Scene, ours: psycopg.Connect
 
 def test_other_organizations_are_refused_whoever_asks(scene: Scene, ours: psycopg.Connection) -> None:
     scene.execute("CREATE TABLE companies (id uuid PRIMARY KEY)")
-    with pytest.raises(Refused, match=r"installed for organizations public\.organizations \(id\), not public\.companies"):
+    with pytest.raises(
+        Refused, match=r"installed for organizations public\.organizations \(id\), not public\.companies"
+    ):
         install(ours, MigrationConfig.model_validate({"organizations": {"table": "companies"}}))
     with pytest.raises(psycopg.DatabaseError, match="installed for organizations"):
         scene.execute("UPDATE tenant_migration.settings SET organizations_table = 'companies'")
@@ -347,9 +382,9 @@ def test_other_organizations_are_refused_whoever_asks(scene: Scene, ours: psycop
 def test_the_other_settings_follow_the_configuration(scene: Scene, ours: psycopg.Connection) -> None:
     config = MigrationConfig(tenant_key_columns=["tenant_id", 'we"ird, {key}'], organization_column="org_id")
     install(ours, config)
-    assert scene.rows("SELECT tenant_key_columns::text[], organization_column FROM tenant_migration.settings") == [
-        (["tenant_id", 'we"ird, {key}'], "org_id")
-    ]
+    assert scene.rows(
+        "SELECT tenant_key_columns::text[], organization_column FROM tenant_migration.settings"
+    ) == [(["tenant_id", 'we"ird, {key}'], "org_id")]
 
 
 def test_without_installation_the_next_step_is_named(application: Scene, ours: psycopg.Connection) -> None:
@@ -373,7 +408,9 @@ def test_uninstalling_leaves_no_trace(
     application.execute(
         "CREATE FUNCTION tenant_migration.sync() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'"
     )
-    application.execute("CREATE TRIGGER sync BEFORE INSERT ON claims FOR EACH ROW EXECUTE FUNCTION tenant_migration.sync()")
+    application.execute(
+        "CREATE TRIGGER sync BEFORE INSERT ON claims FOR EACH ROW EXECUTE FUNCTION tenant_migration.sync()"
+    )
 
     run_id = application.run()
     application.lease(table_id, None, run_id, holder="anna's run")

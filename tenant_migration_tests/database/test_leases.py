@@ -14,7 +14,10 @@ import pytest
 from tenant_migration.database.connection import connect, transaction
 from tenant_migration_tests.database.scene import Scene
 
-ACQUIRE = "SELECT acquired, conflicting_holder FROM tenant_migration.acquire_lease(%s, %s, %s, %s, %s, %s::interval)"
+ACQUIRE = """
+    SELECT acquired, conflicting_holder
+    FROM tenant_migration.acquire_lease(%s, %s, %s, %s, %s, %s::interval)
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,10 @@ def test_one_at_a_time_and_all_tenants_conflict_with_each(
     def number(name: str | None) -> int | None:
         return getattr(claimed, name) if name else None
 
-    assert scene.lease(claimed.table, number(first), claimed.run, holder="anna on host a, run 1")[1:] == (True, None)
+    assert scene.lease(claimed.table, number(first), claimed.run, holder="anna on host a, run 1")[1:] == (
+        True,
+        None,
+    )
     _, acquired, conflicting = scene.lease(claimed.table, number(second), claimed.run, holder="bob")
     assert acquired is given
     assert conflicting == (None if given else "anna on host a, run 1")
@@ -67,7 +73,9 @@ def test_the_same_token_is_renewed(scene: Scene, claimed: Claimed) -> None:
 
 def test_a_token_of_another_lease_is_not_given_a_second_one(scene: Scene, claimed: Claimed) -> None:
     token, _, _ = scene.lease(claimed.table, claimed.tenant, claimed.run, holder="anna")
-    assert scene.rows(ACQUIRE, token, claimed.other_table, None, claimed.run, "run", "1 hour") == [(False, "anna")]
+    assert scene.rows(ACQUIRE, token, claimed.other_table, None, claimed.run, "run", "1 hour") == [
+        (False, "anna")
+    ]
 
 
 def test_an_expired_lease_is_taken_over(scene: Scene, claimed: Claimed) -> None:
@@ -76,35 +84,41 @@ def test_an_expired_lease_is_taken_over(scene: Scene, claimed: Claimed) -> None:
     time.sleep(0.3)
     successor, acquired, _ = scene.lease(claimed.table, None, claimed.run)
     assert acquired
-    assert {row[0] for row in scene.rows("SELECT token FROM tenant_migration.leases")} == {successor, unrelated}
+    assert {row[0] for row in scene.rows("SELECT token FROM tenant_migration.leases")} == {
+        successor,
+        unrelated,
+    }
     assert token != successor  # whoever still holds the old token renews nothing
-    assert scene.execute("UPDATE tenant_migration.leases SET heartbeat_at = now() WHERE token = %s", token) == 0
+    assert (
+        scene.execute("UPDATE tenant_migration.leases SET heartbeat_at = now() WHERE token = %s", token) == 0
+    )
 
 
-def test_a_holder_in_the_middle_of_a_batch_is_not_robbed(scene: Scene, claimed: Claimed, database: str) -> None:
+def test_a_holder_in_the_middle_of_a_batch_is_not_robbed(
+    scene: Scene, claimed: Claimed, database: str
+) -> None:
     token, _, _ = scene.lease(claimed.table, None, claimed.run, ttl="300 milliseconds", holder="anna")
-    with connect(database) as holder, connect(database) as robber:
-        with ThreadPoolExecutor(1) as pool:
-            with transaction(holder):  # the batch renews first, then works longer than the lease lasted
-                holder.execute(
-                    "UPDATE tenant_migration.leases SET expires_at = clock_timestamp() + interval '1 minute' "
-                    "WHERE token = %s",
-                    [token],
-                )
-                time.sleep(0.5)
+    with connect(database) as holder, connect(database) as robber, ThreadPoolExecutor(1) as pool:
+        with transaction(holder):  # the batch renews first, then works longer than the lease lasted
+            holder.execute(
+                "UPDATE tenant_migration.leases SET expires_at = clock_timestamp() + interval '1 minute' "
+                "WHERE token = %s",
+                [token],
+            )
+            time.sleep(0.5)
 
-                def rob() -> tuple[bool, str | None]:
-                    with transaction(robber, lock_timeout_ms=5000):
-                        row = robber.execute(
-                            ACQUIRE, [uuid.uuid4(), claimed.table, None, claimed.run, "bob", "1 minute"]
-                        ).fetchone()
-                    assert row is not None
-                    return row[0], row[1]
+            def rob() -> tuple[bool, str | None]:
+                with transaction(robber, lock_timeout_ms=5000):
+                    row = robber.execute(
+                        ACQUIRE, [uuid.uuid4(), claimed.table, None, claimed.run, "bob", "1 minute"]
+                    ).fetchone()
+                assert row is not None
+                return row[0], row[1]
 
-                robbing = pool.submit(rob)
-                time.sleep(0.3)
-                assert not robbing.done()
-            assert robbing.result() == (False, "anna")
+            robbing = pool.submit(rob)
+            time.sleep(0.3)
+            assert not robbing.done()
+        assert robbing.result() == (False, "anna")
     assert scene.value("SELECT token FROM tenant_migration.leases") == token
 
 

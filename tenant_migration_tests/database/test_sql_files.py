@@ -20,9 +20,9 @@ VARIABLES = {"name": 'we"ird', "text": "it's \\ here"}
         ("SELECT 1::\"char\", ARRAY[':'name]", "SELECT 1::\"char\", ARRAY[':'name]"),
         ("SELECT ':\"name\"'", "SELECT ':\"name\"'"),
         ("SELECT 'a''b' || :'text'", r"SELECT 'a''b' ||  E'it''s \\ here'"),
-        ("-- :\"name\" isn't\nSELECT :\"name\"", "-- :\"name\" isn't\nSELECT \"we\"\"ird\""),
+        ('-- :"name" isn\'t\nSELECT :"name"', '-- :"name" isn\'t\nSELECT "we""ird"'),
         ("DO $$ SELECT :'text' $$", "DO $$ SELECT :'text' $$"),
-        ("DO $a$ $$ :'text' $a$; SELECT :\"name\"", "DO $a$ $$ :'text' $a$; SELECT \"we\"\"ird\""),
+        ("DO $a$ $$ :'text' $a$; SELECT :\"name\"", 'DO $a$ $$ :\'text\' $a$; SELECT "we""ird"'),
         ('SELECT "a:""b", :"name"', 'SELECT "a:""b", "we""ird"'),
     ],
 )
