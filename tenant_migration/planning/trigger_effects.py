@@ -110,9 +110,7 @@ _GUARD_IN_BODY = re.compile(
     r"\s+return\s+(?:new|null)\s*;",
     re.IGNORECASE,
 )
-_OTHER_COLUMN_CHANGES = re.compile(
-    rf"\(*\s*old\.({_NAME})\s+IS DISTINCT FROM\s+new\.({_NAME})\s*\)*", re.IGNORECASE
-)
+_OTHER_COLUMN_CHANGES = re.compile(rf"old\.({_NAME}) IS DISTINCT FROM new\.({_NAME})", re.IGNORECASE)
 _WHEN = re.compile(r" WHEN \((.*)\) EXECUTE (?:FUNCTION|PROCEDURE) ", re.DOTALL)
 
 
@@ -127,14 +125,11 @@ def firing(trigger: Trigger, organization_column: str) -> Firing:
         return Firing.SILENT
     if trigger.update_columns and organization_column not in trigger.update_columns:
         return Firing.SILENT
-    condition = when_condition(trigger)
-    if condition is not None:
-        if _asks_for_other_columns(condition, organization_column):
-            return Firing.SILENT
-        if _GUARD_IN_WHEN.search(condition) and not re.search(
-            r"\bOR\b|\bNOT\b", _GUARD_IN_WHEN.sub("", condition)
-        ):
-            return Firing.GUARDED
+    conjuncts = _conjuncts(when_condition(trigger) or "")
+    if any(_asks_for_other_columns(conjunct, organization_column) for conjunct in conjuncts):
+        return Firing.SILENT
+    if any(_GUARD_IN_WHEN.fullmatch(conjunct) for conjunct in conjuncts):
+        return Firing.GUARDED
     if _GUARD_IN_BODY.search(_COMMENT.sub(" ", trigger.function_source)):
         return Firing.GUARDED
     return Firing.FIRES
@@ -184,11 +179,50 @@ def guard_statement(trigger: Trigger) -> str | None:
     return definition.replace(f" WHEN ({condition}) ", f" WHEN (({condition}) AND {GUARD_CONDITION}) ", 1)
 
 
+def _conjuncts(condition: str) -> list[str]:
+    """Return the terms of which every one must hold, without the parentheses around them."""
+    condition = _without_parentheses(condition.strip())
+    if len(_split(condition, "OR")) > 1:
+        return [condition]
+    terms = _split(condition, "AND")
+    return [condition] if len(terms) == 1 else [inner for term in terms for inner in _conjuncts(term)]
+
+
+def _without_parentheses(condition: str) -> str:
+    while condition.startswith("(") and _depths(condition).index(0) == len(condition) - 1:
+        condition = condition[1:-1].strip()
+    return condition
+
+
+def _split(condition: str, word: str) -> list[str]:
+    """Split at a word that stands outside of parentheses and literals."""
+    depths = _depths(condition)
+    cuts = [
+        found.span()
+        for found in re.finditer(rf"\s+{word}\s+", condition, re.IGNORECASE)
+        if depths[found.start()] == 0
+    ]
+    starts = [0, *(end for _, end in cuts)]
+    ends = [*(start for start, _ in cuts), len(condition)]
+    return [condition[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _depths(text: str) -> list[int]:
+    """Return for each character how many parentheses are open after it; within a literal one more."""
+    depths, depth, in_literal = [], 0, False
+    for character in text:
+        if character == "'":
+            in_literal = not in_literal
+        elif not in_literal:
+            depth += (character == "(") - (character == ")")
+        depths.append(depth + in_literal)
+    return depths
+
+
 def _asks_for_other_columns(condition: str, organization_column: str) -> bool:
     """Say whether the condition is only `old.x IS DISTINCT FROM new.x` on columns that we do not set."""
-    terms = re.split(r"\s+(?:AND|OR)\s+", condition)
-    for term in terms:
-        found = _OTHER_COLUMN_CHANGES.fullmatch(term.strip())
+    for term in _split(condition, "OR"):
+        found = _OTHER_COLUMN_CHANGES.fullmatch(_without_parentheses(term.strip()))
         if found is None:
             return False
         old, new = (name.strip('"') for name in found.groups())

@@ -61,6 +61,11 @@ class TableContext:
         return str(self.managed.name)
 
     @property
+    def sql_name(self) -> str:
+        """The table as SQL."""
+        return quoted(self.managed.name.schema, self.managed.name.name)
+
+    @property
     def organization_column(self) -> str:
         """Name of the column to fill."""
         return self.managed.organization_column
@@ -86,6 +91,11 @@ class TableContext:
     def column_is_ours(self) -> bool:
         """Whether the tool made the organization column."""
         return self.database.created.has("column", self.organization_column, self.relations)
+
+
+def quoted(*parts: str) -> str:
+    """Return a name as SQL that a person can paste: every part in double quotes."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
 def refuse(name: str, detail: str, way_out: str) -> Hazard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tenant_migration.catalog.model import Column
-from tenant_migration.planning.hazards.context import TableContext, info, refuse, warn
+from tenant_migration.planning.hazards.context import TableContext, info, quoted, refuse, warn
 from tenant_migration.planning.model import Hazard
 
 
@@ -75,7 +75,8 @@ def organization_column_habits(context: TableContext) -> Iterator[Hazard]:
         yield warn(
             "organization_column_default",
             f"{column.name} has the default {column.default_sql}: new rows never are NULL, so never filled",
-            f"ALTER TABLE {context.name} ALTER COLUMN {column.name} DROP DEFAULT, unless it is meant",
+            f"ALTER TABLE {context.sql_name} ALTER COLUMN {quoted(column.name)} DROP DEFAULT, "
+            "unless it is meant",
         )
     if column.not_null:
         yield info(

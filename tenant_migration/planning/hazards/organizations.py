@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenant_migration.planning.hazards.context import DatabaseContext, info, refuse
+from tenant_migration.planning.hazards.context import DatabaseContext, info, quoted, refuse
 from tenant_migration.planning.model import Hazard
 from tenant_migration.planning.names import nearest_column
 
@@ -43,7 +43,8 @@ def organizations_table(context: DatabaseContext) -> Iterator[Hazard]:
             "organizations_id_not_unique",
             f"no primary key or unique index says that {table.name}.{column.name} is unique: nothing can "
             "refer to it",
-            f"CREATE UNIQUE INDEX CONCURRENTLY on {table.name} ({column.name})",
+            "CREATE UNIQUE INDEX CONCURRENTLY ON "
+            f"{quoted(table.name.schema, table.name.name)} ({quoted(column.name)})",
         )
 
 
@@ -59,7 +60,8 @@ def organizations_rights(context: DatabaseContext) -> Iterator[Hazard]:
         yield refuse(
             "organizations_no_right",
             f"role {context.catalog.server.role} has no right to {' and '.join(missing)} on {table.name}",
-            f"GRANT {', '.join(missing)} ON {table.name} TO {context.catalog.server.role}",
+            f"GRANT {', '.join(missing)} ON {quoted(table.name.schema, table.name.name)} "
+            f"TO {quoted(context.catalog.server.role)}",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenant_migration.planning.hazards.context import TableContext, info, refuse, warn
+from tenant_migration.planning.hazards.context import TableContext, info, quoted, refuse, warn
 from tenant_migration.planning.model import Hazard
 
 
@@ -14,14 +14,15 @@ def publications(context: TableContext) -> Iterator[Hazard]:
     if not table.publications:
         return
     names = ", ".join(table.publications)
-    without = [str(leaf.name) for leaf in table.leaves if not leaf.foreign and not leaf.has_replica_identity]
+    without = [leaf.name for leaf in table.leaves if not leaf.foreign and not leaf.has_replica_identity]
     if without:
+        first = quoted(without[0].schema, without[0].name)
+        shown = ", ".join(str(name) for name in without[:10])
         yield refuse(
             "publication_without_replica_identity",
-            f"published by {names}, but {', '.join(without[:10])} has no replica identity: UPDATE "
-            "raises 55000",
-            f"ALTER TABLE {without[0]} REPLICA IDENTITY FULL, or USING INDEX a unique index, or take it out "
-            "of the publication",
+            f"published by {names}, but {shown} has no replica identity: UPDATE raises 55000",
+            f"ALTER TABLE {first} REPLICA IDENTITY FULL, or USING INDEX a unique index, "
+            "or take it out of the publication",
         )
     if table.column_list_publications:
         yield warn(

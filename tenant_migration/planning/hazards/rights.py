@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenant_migration.planning.hazards.context import TableContext, refuse
+from tenant_migration.planning.hazards.context import TableContext, quoted, refuse
 from tenant_migration.planning.leading_index import leading_index
 from tenant_migration.planning.model import Hazard
 
@@ -20,7 +20,7 @@ def rights(context: TableContext) -> Iterator[Hazard]:
             "no_right",
             f"role {role} has no right to {' and '.join(missing)}",
             f"connect as {table.owner} or an inheriting member of it, or GRANT {', '.join(missing)} ON "
-            f"{context.name} TO {role}",
+            f"{context.sql_name} TO {quoted(role)}",
         )
     ddl = _needed_ddl(context)
     if ddl and not table.is_owner:
@@ -34,7 +34,8 @@ def rights(context: TableContext) -> Iterator[Hazard]:
         yield refuse(
             "no_right_to_create",
             f"role {role} may not create an index in schema {context.managed.name.schema}",
-            f"GRANT CREATE ON SCHEMA {context.managed.name.schema} TO {role}, or build the index beforehand",
+            f"GRANT CREATE ON SCHEMA {quoted(context.managed.name.schema)} TO {quoted(role)}, "
+            "or build the index beforehand",
         )
 
 

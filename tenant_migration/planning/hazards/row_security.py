@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tenant_migration.catalog.model import Table
-from tenant_migration.planning.hazards.context import DatabaseContext, TableContext, info, refuse
+from tenant_migration.planning.hazards.context import DatabaseContext, TableContext, info, quoted, refuse
 from tenant_migration.planning.model import Hazard
 
 
@@ -52,10 +52,8 @@ def _detail(table: Table, role: str) -> str:
 
 
 def _way_out(context: DatabaseContext, table: Table) -> str:
-    quoted = '"' + context.catalog.server.role.replace('"', '""') + '"'
-    owner = '"' + table.owner.replace('"', '""') + '"'
     return (
         "connect as a role that bypasses row security; a superuser makes one with: "
-        f"CREATE ROLE tenant_migration_runner LOGIN BYPASSRLS IN ROLE {owner}; "
-        f"or gives it to this one: ALTER ROLE {quoted} BYPASSRLS"
+        f"CREATE ROLE tenant_migration_runner LOGIN BYPASSRLS IN ROLE {quoted(table.owner)}; "
+        f"or gives it to this one: ALTER ROLE {quoted(context.catalog.server.role)} BYPASSRLS"
     )

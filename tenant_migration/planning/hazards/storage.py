@@ -31,7 +31,7 @@ def inheritance(context: TableContext) -> Iterator[Hazard]:
         yield refuse(
             "inheritance_children",
             "other tables inherit from it, so a statement on it reaches their rows under equal ctids",
-            f"ALTER TABLE child NO INHERIT {context.name} for the migration, or make them partitions",
+            f"ALTER TABLE child NO INHERIT {context.sql_name} for the migration, or make them partitions",
         )
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenant_migration.planning.hazards.context import DatabaseContext, TableContext, info, refuse, warn
+from tenant_migration.planning.hazards.context import (
+    DatabaseContext,
+    TableContext,
+    info,
+    quoted,
+    refuse,
+    warn,
+)
 from tenant_migration.planning.leading_index import leading_index
 from tenant_migration.planning.model import Hazard
 
@@ -39,7 +46,8 @@ def missing_index(context: TableContext) -> Iterator[Hazard]:
             "tenant_index_missing",
             f"no index leads with {column}: work on one tenant reads the whole table; all at once "
             "do not need it",
-            f"CREATE INDEX CONCURRENTLY on {context.name} ({column}) where single tenants are to be migrated",
+            f"CREATE INDEX CONCURRENTLY ON {context.sql_name} ({quoted(column)}), "
+            "where single tenants are migrated",
         )
 
 

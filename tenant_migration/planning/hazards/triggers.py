@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tenant_migration.catalog.model import Trigger
-from tenant_migration.planning.hazards.context import TableContext, info, refuse, warn
+from tenant_migration.planning.hazards.context import TableContext, info, quoted, refuse, warn
 from tenant_migration.planning.model import Hazard
 from tenant_migration.planning.trigger_effects import Effects, Firing, effects, firing, guard_statement
 
@@ -33,8 +33,8 @@ def update_rules(context: TableContext) -> Iterator[Hazard]:
         yield refuse(
             "update_rule",
             f"rule {rule.name} rewrites every UPDATE: {' '.join(rule.definition.split())}",
-            f"replace the rule by a trigger, or ALTER TABLE {context.name} DISABLE RULE {rule.name} for the "
-            "migration",
+            f"replace the rule by a trigger, or for the migration: "
+            f"ALTER TABLE {context.sql_name} DISABLE RULE {quoted(rule.name)}",
         )
 
 

@@ -1,0 +1,183 @@
+"""One grouped scan says what the rows hold: NULL, unmapped, allowed, differing; or why it could not be counted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from tenant_migration.config import MigrationConfig
+from tenant_migration.database.connection import connect
+from tenant_migration.database.install import install
+from tenant_migration.planning.builder import build_plan
+from tenant_migration.planning.model import HazardLevel, Plan
+from tenant_migration_tests import schemas
+from tenant_migration_tests.planning.conftest import table_of
+
+Load = Callable[[str], psycopg.Connection]
+
+
+def prepared(load: Load, schema: str, mapping: dict[str, int]) -> psycopg.Connection:
+    connection = load(schema)
+    install(connection, MigrationConfig())
+    schemas.map_tenants(connection, mapping)
+    return connection
+
+
+def hazards(plan: Plan, table: str) -> dict[str, str]:
+    return {hazard.name: hazard.detail for hazard in table_of(plan, table).hazards}
+
+
+def test_before_install_nulls_are_counted_and_mappings_are_not_known(
+    plan_schema: Callable[..., Plan],
+) -> None:
+    plan = plan_schema("null_keys")
+    assert "2 of 5 rows have no tenant" in hazards(plan, "templates")["null_tenant_keys"]
+    assert "unmapped_tenants" not in hazards(plan, "templates")
+    unknown = next(hazard for hazard in plan.hazards if hazard.name == "mapping_unknown")
+    assert unknown.detail == "unmapped tenants: not known: not installed"
+
+
+def test_unmapped_tenants_are_counted_and_allowed_ones_told_apart(load_schema: Load) -> None:
+    connection = prepared(load_schema, "null_keys", {"acme": 1})
+    found = hazards(build_plan(connection, MigrationConfig()), "templates")
+    assert found["unmapped_tenants"] == (
+        "2 rows belong to 2 tenants without a mapping: 'globex' (1), 'system' (1)"
+    )
+    allowed = MigrationConfig.model_validate(
+        {"validation": {"allowed_unmapped_tenants": ["system", "nobody"]}}
+    )
+    found = hazards(build_plan(connection, allowed), "templates")
+    assert found["unmapped_tenants"].startswith("1 rows belong to 1 tenants without a mapping: 'globex'")
+    assert found["allowed_unmapped_tenants"].startswith("1 rows")
+
+
+def test_a_required_tenant_is_said_to_be_required(load_schema: Load) -> None:
+    connection = load_schema("null_keys")
+    config = MigrationConfig.model_validate({"tables": {"templates": {"tenant_required": True}}})
+    assert (
+        "tenant_required makes `validate` fail"
+        in hazards(build_plan(connection, config), "templates")["null_tenant_keys"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "tenants"),
+    [
+        ("by_text", ["acme", "globex"]),
+        ("by_varchar", ["acme", "globex"]),
+        ("by_char", ["acme", "globex"]),
+        ("by_domain", ["acme", "globex"]),
+        ("by_enum", ["acme", "globex"]),
+        ("by_uuid", ["B0000000-0000-4000-8000-00000000000A", "{b0000000-0000-4000-8000-00000000000b}"]),
+        ("by_integer", ["1", "2"]),
+        ("by_bigint", ["1", "2"]),
+        ("by_numeric", ["1", "2.0"]),
+    ],
+)
+def test_every_type_of_key_meets_its_mapping(load_schema: Load, table: str, tenants: list[str]) -> None:
+    """Other tables of the same database have keys that this mapping's text cannot be cast to."""
+    connection = prepared(load_schema, "key_types", {tenant: n + 1 for n, tenant in enumerate(tenants)})
+    plan = build_plan(connection, MigrationConfig())
+    assert "unmapped_tenants" not in hazards(plan, table)
+    other = "by_uuid" if tenants[0] != "B0000000-0000-4000-8000-00000000000A" else "by_integer"
+    assert "3 rows belong to 2 tenants" in hazards(plan, other)["unmapped_tenants"]
+
+
+def test_free_text_tenants_are_each_their_own(load_schema: Load) -> None:
+    connection = prepared(load_schema, "free_text_tenants", {"acme": 1, "o'brien-gmbh": 2, "00123": 3})
+    found = hazards(build_plan(connection, MigrationConfig()), "notes")["unmapped_tenants"]
+    assert found.startswith("14 rows belong to 7 tenants without a mapping")
+    for tenant in ("'ACME'", "'123'", "' acme'", "'café 東京'", "''"):
+        assert tenant in found
+
+
+def test_at_most_ten_examples_are_shown_and_the_count_is_exact(load_schema: Load) -> None:
+    connection = prepared(load_schema, "null_keys", {})
+    connection.execute(
+        "INSERT INTO public.templates SELECT n, 'tenant ' || n, '' FROM generate_series(10, 40) AS n"
+    )
+    found = hazards(build_plan(connection, MigrationConfig()), "templates")["unmapped_tenants"]
+    assert found.startswith("34 rows belong to 34 tenants")
+    assert found.endswith("and 24 more")
+
+
+@pytest.mark.parametrize(("choice", "level"), [("refuse", "refuse"), ("keep", "info"), ("overwrite", "info")])
+def test_rows_whose_organization_is_not_the_mapped_one(load_schema: Load, choice: str, level: str) -> None:
+    connection = prepared(load_schema, "existing_organization", {"acme": 1, "globex": 2})
+    config = MigrationConfig.model_validate({"defaults": {"on_existing_value": choice}})
+    plan = build_plan(connection, config)
+    found = next(h for h in table_of(plan, "half_done").hazards if h.name == "existing_values_differ")
+    assert found.level is HazardLevel(level)
+    assert found.detail.startswith("1 rows have an organization that is not the mapped one")
+    assert "existing_values_differ" not in hazards(plan, "never_null"), "its values are the mapped ones"
+
+
+def test_rows_that_wait_are_estimated_from_the_count(load_schema: Load) -> None:
+    connection = prepared(load_schema, "existing_organization", {"acme": 1, "globex": 2})
+    connection.execute("ANALYZE public.half_done")
+    plan = build_plan(connection, MigrationConfig())
+    assert table_of(plan, "half_done").estimate.rows == 1, "two of three have an organization"
+    assert (
+        table_of(build_plan(connection, MigrationConfig(), count_rows=False), "half_done").estimate.rows == 3
+    )
+
+
+def test_a_scan_that_takes_too_long_is_told_as_not_counted(load_schema: Load) -> None:
+    """A table of a few rows whose grouped scan is slow, since its rows come from partitions with a slow check."""
+    connection = load_schema("null_keys")
+    connection.execute(
+        "INSERT INTO public.templates SELECT n, md5(n::text), 'x' FROM generate_series(10, 400000) AS n"
+    )
+    config = MigrationConfig.model_validate({"defaults": {"statement_timeout_ms": 100}})
+    plan = build_plan(connection, config)
+    (found,) = [h for h in table_of(plan, "templates").hazards if h.name == "tenants_not_counted"]
+    assert found.level is HazardLevel.WARN
+    assert "not counted: statement timeout after 0.1 s" in found.detail
+
+
+def test_a_table_that_another_session_has_locked_is_told_as_not_counted(
+    load_schema: Load, database: str
+) -> None:
+    connection = load_schema("null_keys")
+    catalog_is_read = threading.Event()
+
+    class LocksBeforeCounting(psycopg.Connection):
+        """Takes the lock between the catalog and the count, where it hurts."""
+
+        def execute(self, query, *args, **kwargs):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN002, ANN003, ANN202
+            if "tenant_org_mappings" in str(query) and not catalog_is_read.is_set():
+                catalog_is_read.set()
+                connection.execute("BEGIN; LOCK TABLE public.templates IN ACCESS EXCLUSIVE MODE")
+            return super().execute(query, *args, **kwargs)
+
+    with LocksBeforeCounting.connect(database, autocommit=True) as reader:
+        plan = build_plan(reader, MigrationConfig())
+    connection.execute("ROLLBACK")
+    assert "another session holds the table's lock" in hazards(plan, "templates")["tenants_not_counted"]
+
+
+def test_when_the_time_for_all_tables_is_used_up_the_rest_is_told_as_not_counted(load_schema: Load) -> None:
+    from tenant_migration.catalog.reader import read_catalog  # noqa: PLC0415
+    from tenant_migration.planning.discovery import discover  # noqa: PLC0415
+    from tenant_migration.planning.tenant_values import count_tenant_values  # noqa: PLC0415
+
+    connection = load_schema("key_types")
+    config = MigrationConfig()
+    managed = discover(read_catalog(connection, config), config).managed
+    ticks = iter(range(0, 1000, 2))
+    values = count_tenant_values(
+        connection, managed, config, mapping_known=False, clock=lambda: float(next(ticks)), total_seconds=9
+    )
+    reasons = [value.not_counted for value in values.values()]
+    assert reasons[:4] == [None] * 4
+    assert reasons[4:] == ["the time for all tables together is used up"] * 5
+
+
+def test_the_scan_leaves_the_connection_as_it_was(load_schema: Load, database: str) -> None:
+    load_schema("null_keys")
+    with connect(database, read_only=True) as reader:
+        build_plan(reader, MigrationConfig())
+        assert reader.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
