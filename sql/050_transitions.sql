@@ -79,8 +79,9 @@ CREATE OR REPLACE TRIGGER state_updated AFTER UPDATE OF state ON tenant_migratio
     FOR EACH ROW WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION tenant_migration.check_run_state();
 
 -- 40,000 pairs may change in one statement: statement triggers over the changed rows as a set.
+-- enable_nestloop: transition tables have no statistics; 5,000 pairs joined row by row took 4.2 s, hashed 0.1 s.
 CREATE OR REPLACE FUNCTION tenant_migration.check_pair_states() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_nestloop = off AS $$
 DECLARE
     wrong record;
 BEGIN
