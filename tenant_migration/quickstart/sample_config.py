@@ -1,8 +1,11 @@
-"""The sample's `migration.yaml`: made as a user would begin it, and changed where everybody can see it."""
+"""The sample's `migration.yaml`: begun as a user would, and changed where everybody can see it."""
 
 from __future__ import annotations
 
+import yaml
+
 from tenant_migration.config import load_config
+from tenant_migration.errors import Refused
 from tenant_migration.quickstart.folders import sample_config_file
 
 _BEGINNING = """\
@@ -11,7 +14,7 @@ tenant_key_columns: [tenant_id]
 organization_column: organization_id
 """
 
-ALLOWANCE = """\
+_ALLOWANCE = """\
 
 validation:
   # Owns templates and service accounts, and belongs to no organization: its rows stay as they are.
@@ -28,7 +31,11 @@ def ensure_sample_config() -> None:
 
 
 def is_allowed(tenant: str) -> bool:
-    """Say whether the file lets this tenant stay without a mapping."""
+    """Say whether the file lets this tenant stay without a mapping.
+
+    Raises:
+        ConfigurationError: the file is no configuration.
+    """
     return tenant in load_config(sample_config_file()).validation.allowed_unmapped_tenants
 
 
@@ -36,10 +43,12 @@ def allow(tenant: str) -> str:
     """Let a tenant stay without a mapping; return the lines that were added.
 
     Raises:
-        ConfigurationError: the file has been changed so that the lines do not fit at its end.
+        Refused: somebody began that section of the file; a second one would hide the first.
     """
-    added = ALLOWANCE.format(tenant=tenant)
     file = sample_config_file()
-    file.write_text(file.read_text(encoding="utf-8") + added, encoding="utf-8")
-    load_config(file)
+    text = file.read_text(encoding="utf-8")
+    if "validation" in (yaml.safe_load(text) or {}):
+        raise Refused(f"{file} has a section `validation` already: add {tenant!r} to it yourself")
+    added = _ALLOWANCE.format(tenant=tenant)
+    file.write_text(text.rstrip("\n") + "\n" + added, encoding="utf-8")
     return added.strip("\n")

@@ -21,7 +21,8 @@ class CommandLine:
     @property
     def environment(self) -> dict[str, str]:
         """What a new terminal would give, and where the package is when it is not installed."""
-        inherited = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        names = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH")  # the last: some Pythons need it to start
+        inherited = {name: os.environ[name] for name in names if name in os.environ}
         return {
             **inherited,
             "HOME": str(self.home.parent),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -34,7 +35,7 @@ def in_wheel(unpacked: Path, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:tenant_migration", "-c", script],
         cwd=unpacked,
-        env={"PYTHONPATH": str(unpacked), "PATH": "/usr/bin:/bin", "HOME": str(unpacked)},
+        env={**os.environ, "PYTHONPATH": str(unpacked), "HOME": str(unpacked)},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
