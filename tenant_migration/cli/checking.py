@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from tenant_migration.cli.failures import Failure
-from tenant_migration.cli.output import glyphs
-from tenant_migration.cli.report_text import report_lines
+from tenant_migration.cli.output import console, glyphs
 from tenant_migration.cli.target import Target
 from tenant_migration.database.connection import check_server
 from tenant_migration.database.install import require_installed
 from tenant_migration.integrity.model import Phase
+from tenant_migration.integrity.report_text import report_as_text
 
 VERDICTS: dict[Phase, dict[str, str]] = {
     "pre-migration": {
@@ -57,13 +57,14 @@ def run_and_print(target: Target, phase: Phase, export_path: Path | None) -> Non
 
     run_checks = run_validate if phase == "pre-migration" else run_verify
     report = run_checks(target.url, target.config)
+    console().print(report_as_text(report))
     characters = glyphs()
-    for line in report_lines(report, characters, VERDICTS[phase]):
-        click.echo(line)
+    mark = {"pass": characters.check, "warning": characters.warning, "fail": characters.cross}
+    click.echo(f"\n{mark[report['status']]}{VERDICTS[phase][report['status']]}")
     if export_path is not None:
         from tenant_migration.integrity.report import write_report  # noqa: PLC0415
 
         write_report(report, export_path)
         click.echo(f"Report written to {export_path}.")
     if report["status"] == "fail":
-        raise Failure(f"{report['criticalIssues']:,} critical issues")
+        raise Failure(f"{report['criticalIssues']:,} critical issues in the {phase} checks")

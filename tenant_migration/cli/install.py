@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tenant_migration.cli.target import config_option, resolve_target
+from tenant_migration.cli.target import config_option, place_of, resolve_target
 from tenant_migration.config import load_config
 from tenant_migration.database.connection import check_server
 from tenant_migration.database.install import install as install_schema
@@ -35,9 +35,9 @@ def install(*, config_path: Path | None, print_only: bool, use_sample: bool) -> 
     with target.connection() as connection:
         check_server(connection, writes=True)
         install_schema(connection, target.config)
-        where = f"{connection.info.dbname} on {connection.info.host or 'the local server'}"
+        where = place_of(connection)
     click.echo(
-        f"Installed in database {where}: schema tenant_migration; in schema {target.config.interface_schema} "
+        f"Installed in {where}: schema tenant_migration; in schema {target.config.interface_schema} "
         "tenant_org_mappings, migration_audit_log and three functions."
     )
     click.echo(

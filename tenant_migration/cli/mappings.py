@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from tenant_migration.cli.output import console, shown
+from tenant_migration.cli.output import console, plain_table, shown
 from tenant_migration.cli.target import Target, target_options
 from tenant_migration.config import actor
 from tenant_migration.database.install import require_installed
@@ -101,15 +100,17 @@ def mappings(
 
 def _print_mappings(found: Sequence[Mapping], status: str | None) -> None:
     if found:
-        table = Table("Tenant", "Organization", "Status", "Records", "Migrated", "Last error")
+        table = plain_table(
+            "Tenant", "Organization", "Status", "Migrated", "Last error", "Records", numbers_from=5
+        )
         for mapping in found:
             table.add_row(
                 shown(mapping.tenant_id),
                 str(mapping.organization_id),
                 mapping.migration_status,
-                f"{mapping.record_count:,}",
                 "" if mapping.migrated_at is None else mapping.migrated_at.isoformat(" ", "seconds"),
                 shown(mapping.error_log or ""),
+                f"{mapping.record_count:,}",
             )
         console().print(table)
     which = "" if status == ALL else f" in status {status}"
@@ -120,7 +121,7 @@ def _print_suggestions(suggestions: Sequence[Suggestion], export_path: Path | No
     if not suggestions:
         click.echo("Every tenant of the managed tables has a mapping, or is allowed to have none.")
         return
-    table = Table("Tenant", "Organization", "Slug", "Name", "Matched by", "Tables")
+    table = plain_table("Tenant", "Organization", "Slug", "Name", "Matched by", "Tables", numbers_from=6)
     for suggestion in suggestions:
         for candidate in suggestion.candidates:
             exactly = "equal" if candidate.exact else "equal but for case"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -17,7 +17,7 @@ from tenant_migration.cli import migrate_text
 from tenant_migration.cli.failures import INTERRUPTED, Failure, failure_of
 from tenant_migration.cli.output import console, glyphs
 from tenant_migration.cli.progress_display import progress_display
-from tenant_migration.cli.target import Target, target_options
+from tenant_migration.cli.target import Target, place_of, target_options
 from tenant_migration.config import actor
 from tenant_migration.database.connection import check_server
 from tenant_migration.database.install import require_installed
@@ -97,28 +97,32 @@ def _migrate(target: Target, request: Request) -> None:
     with target.connection() as connection:
         plan = stored_or_new_plan(connection, target.config, actor=actor())
         tables, tenants = _selected(connection, target, plan, request)
-        place = _place(connection)
+        place = place_of(connection)
         started_at = _now(connection)
-    for line in migrate_text.before_lines(plan, tables, tenants, place):
+    cost = migrate_text.planned_cost(tables)
+    for line in migrate_text.before_lines(plan, tables, tenants, place=place, cost=cost):
         click.echo(line)
-    click.echo("")
+    click.echo("   (rows and estimates are the plan's, for whole tables; --dry-run counts exactly)")
     try:
-        outcomes = _run(target, request)
+        outcomes = _run(target, request, plan)
     except Exception:
-        _print_committed(target, started_at)
+        _print_committed(target, plan, started_at)
         raise
     except BaseException:  # noqa: BLE001 - Ctrl-C, as Python's own or as Dagster's interruption
         click.echo("Interrupted.", err=True)
-        _print_committed(target, started_at)
+        _print_committed(target, plan, started_at)
         click.echo("Run the same command again to go on.", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
-    _print_outcomes(target, [table.qualified_name for table in tables], outcomes)
+    _print_outcomes(target, plan, [table.qualified_name for table in tables], outcomes)
 
 
-def _run(target: Target, request: Request) -> list[TableOutcome]:
+def _run(target: Target, request: Request, plan: Plan) -> list[TableOutcome]:
     from tenant_migration.orchestration.launch import run_migrate  # noqa: PLC0415 - 2 s for Dagster
+    from tenant_migration.orchestration.storage import describe_storage  # noqa: PLC0415
 
-    with progress_display() as progress:
+    click.echo(f"   {describe_storage()}")
+    click.echo("")
+    with progress_display(lambda table: migrate_text.label(table, plan)) as progress:
         return run_migrate(
             target.url,
             target.config,
@@ -149,13 +153,13 @@ def _dry_run(target: Target, request: Request) -> None:
     from tenant_migration.backfill.dry_run import dry_run_table  # noqa: PLC0415
     from tenant_migration.workflow.migrate import resolve_scope  # noqa: PLC0415
 
-    refusals: list[str] = []
     with target.connection(read_only=True) as connection:
         check_server(connection, writes=False)
         require_installed(connection, target.config)
         plan = _plan_to_read(connection, target)
         tables, tenants = _selected(connection, target, plan, request)
-        place = _place(connection)
+        place = place_of(connection)
+        refusals = [*_why_dagster_refuses(target)]
         try:
             resolve_scope(
                 connection,
@@ -170,9 +174,10 @@ def _dry_run(target: Target, request: Request) -> None:
             refusals.append(str(refusal))
         results = [dry_run_table(connection, plan, table, tenants=tenants) for table in tables]
     click.echo("Mode: DRY RUN, nothing is changed")
-    for line in migrate_text.before_lines(plan, tables, tenants, place):
+    cost = migrate_text.counted_cost(results)
+    for line in migrate_text.before_lines(plan, tables, tenants, place=place, cost=cost):
         click.echo(line)
-    _print_dry_run(results, refusals)
+    _print_dry_run(plan, results, refusals)
 
 
 def _plan_to_read(connection: psycopg.Connection, target: Target) -> Plan:
@@ -189,13 +194,27 @@ def _plan_to_read(connection: psycopg.Connection, target: Target) -> Plan:
     return plan
 
 
-def _print_dry_run(results: Sequence[DryRunTable], refusals: list[str]) -> None:
+def _why_dagster_refuses(target: Target) -> Iterator[str]:
+    """Yield why the run could not be recorded: a real one starts only when Dagster's storage is there."""
+    from tenant_migration.orchestration.storage import refuse_same_database  # noqa: PLC0415
+
+    try:
+        refuse_same_database(target.url)
+    except TenantMigrationError as error:
+        yield str(error)
+
+
+def _print_dry_run(plan: Plan, results: Sequence[DryRunTable], refusals: list[str]) -> None:
     click.echo("")
-    console().print(migrate_text.dry_run_tables(results))
-    for line in migrate_text.dry_run_lines(results):
+    console().print(migrate_text.dry_run_tables(plan, results))
+    for line in migrate_text.dry_run_lines(plan, results):
         click.echo(line)
-    of_tables = [f"{result.table}: {refusal}" for result in results for refusal in result.refusals]
-    every = [*refusals, *(line for line in of_tables if not any(line in refusal for refusal in refusals))]
+    of_tables = [
+        f"{migrate_text.label(result.table, plan)}: {refusal}"
+        for result in results
+        for refusal in result.refusals
+    ]
+    every = [*refusals, *of_tables]
     if every:
         raise Failure("the real run would not start:\n" + "\n".join(every))
     rows = sum(result.rows_to_migrate for result in results)
@@ -205,8 +224,11 @@ def _print_dry_run(results: Sequence[DryRunTable], refusals: list[str]) -> None:
     )
 
 
-def _print_outcomes(target: Target, asked: Sequence[str], outcomes: Sequence[TableOutcome]) -> None:
-    console().print(migrate_text.outcome_table(outcomes))
+def _print_outcomes(
+    target: Target, plan: Plan, asked: Sequence[str], outcomes: Sequence[TableOutcome]
+) -> None:
+    console().print(migrate_text.outcome_table(plan, outcomes))
+    click.echo("")
     rows = sum(outcome.result.rows_migrated for outcome in outcomes if outcome.result)
     not_started = sorted(set(asked) - {outcome.table for outcome in outcomes})
     unfinished = [outcome for outcome in outcomes if outcome.state != "completed"]
@@ -217,8 +239,8 @@ def _print_outcomes(target: Target, asked: Sequence[str], outcomes: Sequence[Tab
     click.echo(f"{glyphs().cross}Migration ended with errors")
     click.echo(f"   Total records migrated: {rows:,}")
     lines = [
-        *migrate_text.unfinished_lines(unfinished, _reasons(target, unfinished)),
-        *(f"{table}: not started" for table in not_started),
+        *migrate_text.unfinished_lines(plan, unfinished, _reasons(target, unfinished)),
+        *(f"{migrate_text.label(table, plan)}: not started" for table in not_started),
     ]
     raise Failure(
         "not everything is migrated; what is done stays, run again for the rest:\n" + "\n".join(lines)
@@ -232,7 +254,7 @@ def _reasons(target: Target, outcomes: Iterable[TableOutcome]) -> dict[tuple[str
         return pair_reasons(connection, [outcome.table for outcome in outcomes])
 
 
-def _print_committed(target: Target, since: datetime) -> None:
+def _print_committed(target: Target, plan: Plan, since: datetime) -> None:
     """Say what this process committed before it was stopped."""
     from tenant_migration.workflow.status import rows_committed_since  # noqa: PLC0415
 
@@ -245,13 +267,7 @@ def _print_committed(target: Target, since: datetime) -> None:
     if not committed:
         click.echo("Nothing was written.", err=True)
     for table, rows in committed:
-        click.echo(f"Committed and journaled: {table}: {rows:,} rows", err=True)
-
-
-def _place(connection: psycopg.Connection) -> str:
-    info = connection.info
-    host = f"{info.host}:{info.port}" if info.host and not info.host.startswith("/") else "the local server"
-    return f"{host} as role {info.user}"
+        click.echo(f"Committed and journaled: {migrate_text.label(table, plan)}: {rows:,} rows", err=True)
 
 
 def _now(connection: psycopg.Connection) -> datetime:

@@ -10,16 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from rich.table import Table
 
 from tenant_migration.backfill.results import DryRunTable
-from tenant_migration.cli.output import byte_size, duration, shown
-from tenant_migration.planning.model import HazardLevel, Plan, TablePlan
+from tenant_migration.cli.output import plain_table, shown
+from tenant_migration.planning.describe import bytes_as_text, seconds_as_text
+from tenant_migration.planning.model import Estimate, HazardLevel, Plan, TablePlan
 from tenant_migration.workflow.outcome import TableOutcome
 
 INDENT = "   "
+_NOT_UNDONE = ("trigger_writes_elsewhere", "trigger_changes_columns")
+"""Hazards of the plan whose effects stay when the rows are rolled back."""
 UNKNOWN = "not known (never analysed)"
 
 
 def before_lines(
-    plan: Plan, tables: Sequence[TablePlan], tenants: Sequence[str] | None, place: str
+    plan: Plan,
+    tables: Sequence[TablePlan],
+    tenants: Sequence[str] | None,
+    *,
+    place: str,
+    cost: Estimate,
 ) -> Iterator[str]:
     """Yield what is printed before the first write.
 
@@ -27,23 +35,18 @@ def before_lines(
         plan: the stored plan.
         tables: those in scope.
         tenants: those in scope; None: all with a mapping.
-        place: host and role, for example `localhost:5432 as role app_owner`.
+        place: host, database and role.
+        cost: of `planned_cost` or `counted_cost`.
     """
-    yield f"Database {plan.database} on {place}, PostgreSQL {plan.server_version // 10000}"
-    yield f"{INDENT}Tables: {', '.join(_label(table, plan) for table in tables)}"
+    yield f"{place[:1].upper()}{place[1:]}, PostgreSQL {plan.server_version // 10000}"
+    yield f"{INDENT}Tables: {', '.join(label(table.qualified_name, plan) for table in tables)}"
     named = "all that have a mapping" if tenants is None else ", ".join(map(repr, tenants))
     yield f"{INDENT}Tenants: {named}"
-    estimates = [table.estimate for table in tables]
-    rows = _sum(estimate.rows for estimate in estimates)
-    wal = _sum(estimate.wal_bytes for estimate in estimates)
-    heap = _sum(estimate.heap_growth_bytes for estimate in estimates)
-    seconds = _sum(estimate.seconds for estimate in estimates)
-    yield f"{INDENT}Rows, about: {UNKNOWN if rows is None else f'{rows:,.0f}'}"
-    yield f"{INDENT}Estimated WAL: {UNKNOWN if wal is None else byte_size(round(wal))}"
-    yield f"{INDENT}Estimated heap growth: {UNKNOWN if heap is None else byte_size(round(heap))}"
-    yield f"{INDENT}Estimated time: {UNKNOWN if seconds is None else duration(seconds)}"
-    if tenants is not None:
-        yield f"{INDENT}(estimates are for all tenants of these tables)"
+    yield f"{INDENT}Rows: {UNKNOWN if cost.rows is None else f'{cost.rows:,}'}"
+    yield f"{INDENT}Estimated WAL: {UNKNOWN if cost.wal_bytes is None else bytes_as_text(cost.wal_bytes)}"
+    growth = cost.heap_growth_bytes
+    yield f"{INDENT}Estimated heap growth: {UNKNOWN if growth is None else bytes_as_text(growth)}"
+    yield f"{INDENT}Estimated time: {UNKNOWN if cost.seconds is None else seconds_as_text(cost.seconds)}"
     limits = list(undo_limits(plan, tables))
     if not limits:
         yield f"{INDENT}Could not be undone: nothing; every batch is journaled with the keys of its rows"
@@ -52,23 +55,45 @@ def before_lines(
         yield from (f"{INDENT}{INDENT}{limit}" for limit in limits)
 
 
+def planned_cost(tables: Sequence[TablePlan]) -> Estimate:
+    """Return the plan's estimate for whole tables: an upper bound for a few tenants, or when much is done."""
+    estimates = [table.estimate for table in tables]
+    seconds = [estimate.seconds for estimate in estimates]
+    return Estimate(
+        rows=_sum(estimate.rows for estimate in estimates),
+        wal_bytes=_sum(estimate.wal_bytes for estimate in estimates),
+        heap_growth_bytes=_sum(estimate.heap_growth_bytes for estimate in estimates),
+        seconds=None if None in seconds else sum(value for value in seconds if value is not None),
+    )
+
+
+def counted_cost(results: Sequence[DryRunTable]) -> Estimate:
+    """Return what a dry run counted."""
+    return Estimate(
+        rows=sum(result.rows_to_migrate for result in results),
+        wal_bytes=sum(result.estimated_wal_bytes for result in results),
+        heap_growth_bytes=sum(result.estimated_heap_growth_bytes for result in results),
+        seconds=sum(result.estimated_seconds for result in results),
+    )
+
+
 def undo_limits(plan: Plan, tables: Iterable[TablePlan]) -> Iterator[str]:
     """Yield what a rollback could not bring back."""
     for table in tables:
-        name = _label(table, plan)
+        name = label(table.qualified_name, plan)
         for hazard in table.hazards:
-            if hazard.name.startswith("trigger") and hazard.level is not HazardLevel.REFUSE:
-                yield f"{name}: what its triggers do elsewhere: {hazard.detail}"
+            if hazard.name in _NOT_UNDONE and hazard.level is not HazardLevel.REFUSE:
+                yield f"{name}: {hazard.detail}"
         if not table.key_columns:
             yield (
-                f"{name}: it has no key, so rows are known by their place: none after the table is rewritten "
-                "(VACUUM FULL, CLUSTER), nor those that the application updates"
+                f"{name}: rows that the application changes later, or that VACUUM FULL or CLUSTER moves: "
+                "they have no key by which they could be found again"
             )
 
 
-def dry_run_tables(results: Sequence[DryRunTable]) -> Table:
+def dry_run_tables(plan: Plan, results: Sequence[DryRunTable]) -> Table:
     """Return the counts and estimates of a dry run, one line a table."""
-    table = Table(
+    table = plain_table(
         "Table",
         "To migrate",
         "To keep",
@@ -79,41 +104,42 @@ def dry_run_tables(results: Sequence[DryRunTable]) -> Table:
         "WAL",
         "Heap",
         "Time",
+        numbers_from=1,
     )
     for result in results:
         table.add_row(
-            result.table,
+            label(result.table, plan),
             f"{result.rows_to_migrate:,}",
             f"{result.rows_to_keep:,}",
             f"{result.rows_already_done:,}",
             f"{result.rows_null_tenant:,}",
             f"{result.rows_allowed_unmapped:,}",
             f"{result.rows_unmapped:,}",
-            byte_size(result.estimated_wal_bytes),
-            byte_size(result.estimated_heap_growth_bytes),
-            duration(result.estimated_seconds),
+            bytes_as_text(result.estimated_wal_bytes),
+            bytes_as_text(result.estimated_heap_growth_bytes),
+            seconds_as_text(result.estimated_seconds),
         )
     return table
 
 
-def dry_run_lines(results: Sequence[DryRunTable]) -> Iterator[str]:
+def dry_run_lines(plan: Plan, results: Sequence[DryRunTable]) -> Iterator[str]:
     """Yield the counts for each tenant and the statements, table by table."""
     for result in results:
         if result.rows_by_tenant:
             yield ""
-            yield f"{result.table}, rows to migrate for each tenant:"
+            yield f"{label(result.table, plan)}, rows to migrate for each tenant:"
             yield from (
                 f"{INDENT}{shown(tenant)}: {rows:,}" for tenant, rows in sorted(result.rows_by_tenant.items())
             )
         if result.statements:
             yield ""
-            yield f"{result.table}, statements that would run:"
+            yield f"{label(result.table, plan)}, statements that would run:"
             yield from (f"{INDENT}{statement}" for statement in result.statements)
 
 
-def outcome_table(outcomes: Sequence[TableOutcome]) -> Table:
+def outcome_table(plan: Plan, outcomes: Sequence[TableOutcome]) -> Table:
     """Return what became of each table, with exact counts."""
-    table = Table(
+    table = plain_table(
         "Table",
         "Result",
         "Migrated",
@@ -124,14 +150,15 @@ def outcome_table(outcomes: Sequence[TableOutcome]) -> Table:
         "Batches",
         "Seconds",
         "Rows/s",
+        numbers_from=2,
     )
     for outcome in outcomes:
         result = outcome.result
         if result is None:
-            table.add_row(outcome.table, outcome.state, *[""] * 8)
+            table.add_row(label(outcome.table, plan), outcome.state, *[""] * 8)
             continue
         table.add_row(
-            outcome.table,
+            label(outcome.table, plan),
             outcome.state,
             f"{result.rows_migrated:,}",
             f"{result.rows_kept:,}",
@@ -146,18 +173,19 @@ def outcome_table(outcomes: Sequence[TableOutcome]) -> Table:
 
 
 def unfinished_lines(
-    outcomes: Sequence[TableOutcome], reasons: Mapping[tuple[str, str], str | None]
+    plan: Plan, outcomes: Sequence[TableOutcome], reasons: Mapping[tuple[str, str], str | None]
 ) -> Iterator[str]:
     """Yield every table that is not completed and every pair with its reason; equal reasons share a line.
 
     Args:
+        plan: the stored plan.
         outcomes: of the run.
         reasons: (table, tenant) -> reason, as the database recorded it.
     """
     for outcome in outcomes:
         if outcome.state == "completed":
             continue
-        yield f"{outcome.table}: {outcome.state}: {outcome.reason or 'no reason recorded'}"
+        yield f"{label(outcome.table, plan)}: {outcome.state}: {outcome.reason or 'no reason recorded'}"
         together: dict[tuple[str, str], list[str]] = {}
         for tenant, state in outcome.tenant_states.items():
             if state != "completed":
@@ -167,10 +195,11 @@ def unfinished_lines(
             yield f"{INDENT}{state}: {', '.join(map(repr, sorted(tenants)))}: {reason}"
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
+def _sum(values: Iterable[int | None]) -> int | None:
     known = list(values)
     return None if None in known else sum(value for value in known if value is not None)
 
 
-def _label(table: TablePlan, plan: Plan) -> str:
-    return table.table_name if table.schema_name == plan.interface_schema else table.qualified_name
+def label(qualified_name: str, plan: Plan) -> str:
+    """Return a table's name as people read it: bare in the interface schema."""
+    return qualified_name.removeprefix(f"{plan.interface_schema}.")

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, where there is no terminal to ask."""
@@ -55,6 +56,14 @@ def console(stream: TextIO | None = None) -> Console:
     return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
 
 
+def plain_table(*columns: str, numbers_from: int) -> Table:
+    """Return a table without lines; columns from the given place on hold numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, title in enumerate(columns):
+        table.add_column(title, justify="right" if place >= numbers_from else "left", overflow="fold")
+    return table
+
+
 def is_terminal() -> bool:
     """Say whether a person watches stdout."""
     return sys.stdout.isatty()
@@ -64,16 +73,6 @@ def print_json(value: Any) -> None:
     """Print a value as JSON; characters that the output cannot carry are escaped as JSON does it."""
     carries_all = _fits("█📊", sys.stdout.encoding or "ascii")
     click.echo(json.dumps(value, indent=2, ensure_ascii=not carries_all, default=str))
-
-
-def byte_size(count: int) -> str:
-    """Return a number of bytes for a person: `1.2 MB`."""
-    size = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(size) < 1024:  # noqa: PLR2004 - bytes in a kB, as PostgreSQL counts
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1024
-    return f"{size:,.1f} TB"
 
 
 def duration(seconds: float) -> str:

@@ -47,9 +47,6 @@ def _print(built: Plan) -> None:
     out = console()
     for renderable in plan_as_text(built):
         out.print(renderable)
-    refused = [table.qualified_name for table in built.tables if table.refusals]
-    if refused:
-        out.print(f"Refused until decided or mended: {', '.join(refused)}")
 
 
 def _store(target: Target, built: Plan) -> None:

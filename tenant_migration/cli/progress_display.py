@@ -19,13 +19,21 @@ LINE_INTERVAL_S = 5.0
 
 
 @contextmanager
-def progress_display() -> Iterator[ProgressCallback]:
-    """Give the callback to which a run reports."""
+def progress_display(label: Callable[[str], str]) -> Iterator[ProgressCallback]:
+    """Give the callback to which a run reports.
+
+    Args:
+        label: a table's name as people read it.
+    """
     if is_terminal():
         with _bars() as bars:
-            yield _Terminal(bars)
+            yield _Terminal(bars, label)
     else:
-        yield Lines(click.echo)
+        lines = Lines(click.echo, label)
+        try:
+            yield lines
+        finally:
+            lines.close()
 
 
 def _bars() -> Bars:
@@ -44,40 +52,53 @@ def _bars() -> Bars:
 @dataclass
 class _Terminal:
     bars: Bars
+    label: Callable[[str], str]
     tasks: dict[str, TaskID] = field(default_factory=dict)
 
     def __call__(self, event: Progress) -> None:
         rows = f"{event.rows_done:,}/{event.rows_expected:,}"
-        state = event.state if event.reason is None else f"{event.state}: {event.reason}"
         task = self.tasks.get(event.table)
         if task is None:
-            task = self.tasks[event.table] = self.bars.add_task(
-                event.table, total=100, rows=rows, state=state
-            )
-        self.bars.update(task, completed=event.percent, rows=rows, state=state)
+            name = self.label(event.table)
+            task = self.tasks[event.table] = self.bars.add_task(name, total=100, rows=rows, state="")
+        self.bars.update(task, completed=event.percent, rows=rows, state=_state(event))
 
 
 @dataclass
 class Lines:
-    """One line when a table starts, when its state changes, every few seconds, and when it is done."""
+    """One line a table when it is left; before that every few seconds, and when it begins or ends to wait."""
 
     write: Callable[[str], object]
+    label: Callable[[str], str]
     clock: Callable[[], float] = time.monotonic
-    _written: dict[str, tuple[float, str, bool]] = field(default_factory=dict)
-    """Table -> when, state, whether it was at its end."""
+    _last: Progress | None = None
+    _written: Progress | None = None
+    _written_at: float = 0.0
 
     def __call__(self, event: Progress) -> None:
         """Hear of a batch."""
-        now = self.clock()
-        state = event.state if event.reason is None else f"{event.state}: {event.reason}"
-        done = event.rows_done >= event.rows_expected
-        last = self._written.get(event.table)
-        if last is not None:
-            at, last_state, was_done = last
-            if now - at < LINE_INTERVAL_S and state == last_state and done == was_done:
-                return
-        self._written[event.table] = (now, state, done)
-        percent = event.percent if done else min(event.percent, 99.9)
-        self.write(
-            f"   {event.table}: {percent:.1f}% ({event.rows_done:,}/{event.rows_expected:,} rows) {state}"
-        )
+        if self._last is not None and self._last.table != event.table:
+            self.close()
+        if self._last is None:
+            self._written_at = self.clock()
+        reason_before = self._last.reason if self._last else None
+        self._last = event
+        if event.reason != reason_before or self.clock() - self._written_at >= LINE_INTERVAL_S:
+            self._write(event)
+
+    def close(self) -> None:
+        """Write where the table ended, when that is not written yet."""
+        if self._last is not None and self._last != self._written:
+            self._write(self._last)
+        self._last = None
+
+    def _write(self, event: Progress) -> None:
+        self._written = event
+        self._written_at = self.clock()
+        percent = event.percent if event.rows_done >= event.rows_expected else min(event.percent, 99.9)
+        rows = f"{event.rows_done:,}/{event.rows_expected:,} rows"
+        self.write(f"   {self.label(event.table)}: {percent:.1f}% ({rows}) {_state(event)}")
+
+
+def _state(event: Progress) -> str:
+    return event.state if event.reason is None else f"{event.state}: {event.reason}"

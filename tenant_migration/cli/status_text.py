@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tenant_migration.cli.output import Glyphs, byte_size, duration
+from tenant_migration.cli.output import Glyphs, duration
+from tenant_migration.planning.describe import bytes_as_text
 from tenant_migration.workflow.status import PairFailure, RunningTable, Status
 
 NAME_WIDTH = 30
@@ -105,7 +106,8 @@ def _notes(status: Status, *, detailed: bool) -> Iterator[str]:
                 f"without a mapping: {', '.join(map(repr, table.unmapped_examples))}"
             )
     if detailed and status.journals_bytes + status.backups_bytes:
-        yield f"journals {byte_size(status.journals_bytes)}, backups {byte_size(status.backups_bytes)}"
+        journals, backups = bytes_as_text(status.journals_bytes), bytes_as_text(status.backups_bytes)
+        yield f"journals {journals}, backups {backups}"
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:

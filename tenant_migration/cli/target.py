@@ -34,6 +34,14 @@ class Target:
             connection.close()
 
 
+def place_of(connection: psycopg.Connection) -> str:
+    """Return where and as whom we are connected: `database claims on db:5432 as role app`."""
+    info = connection.info
+    local = not info.host or info.host.startswith("/")
+    host = "the local server" if local else f"{info.host}:{info.port}"
+    return f"database {info.dbname} on {host} as role {info.user}"
+
+
 def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--config FILE`; the command takes `config_path`."""
     return click.option(

@@ -1,42 +1,94 @@
-"""The Union Claims sample in a fresh database, and the command line as people call it."""
+"""The Union Claims sample in a fresh database, and the command line as people call it.
+
+The stages of the workflow (sample, installed, mapped, planned) are made once a server, by the commands
+themselves, and copied for each test.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from tenant_migration.quickstart.sample import SampleSummary, create_sample, write_mappings
+from tenant_migration.quickstart.sample import (
+    UNMAPPED_TENANT,
+    SampleSummary,
+    create_sample,
+    write_mappings,
+)
 from tenant_migration_tests.cli.runner import PASSWORD, CommandLine
 from tenant_migration_tests.servers import OWNER, Server
 
 ROWS = 2_000
 TENANTS = 6
+STAGES = ("sample", "installed", "mapped", "planned")
+
+
+@dataclass
+class Templates:
+    """Databases to copy from, and Dagster's storage, on one server."""
+
+    server: Server
+    folder: Path
+    summary: SampleSummary | None = None
+    storage: str | None = None
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def name(self, stage: str) -> str:
+        """Return the database of a stage, making it and those before it when they are not there."""
+        if stage not in self._names:
+            self._names[stage] = self._make(stage)
+        return self._names[stage]
+
+    def _make(self, stage: str) -> str:
+        if stage == "sample":
+            name = self.server.create_database()
+            self.summary = create_sample(self.server.url(name), rows=ROWS, tenants=TENANTS)
+            return name
+        name = self.server.create_database(self.name(STAGES[STAGES.index(stage) - 1]))
+        assert self.summary is not None
+        mappings = self.folder / "mappings.csv"
+        write_mappings(mappings, self.summary)
+        arguments = {
+            "installed": ["install"],
+            "mapped": ["mappings", "--import", str(mappings)],
+            "planned": ["plan", "--json", "--write"],
+        }[stage]
+        url = with_password(self.server.url(name))
+        command_line = CommandLine({"TENANT_MIGRATION_DATABASE_URL": url, "DAGSTER_HOME": str(self.folder)})
+        result = command_line(*arguments)
+        assert result.exit_code == 0, result.stderr
+        return name
+
+    def storage_url(self) -> str:
+        """Return the URL of a database for Dagster's storage, shared by the tests of the command line."""
+        if self.storage is None:
+            self.storage = self.server.create_database()
+        return self.server.url(self.storage)
 
 
 @pytest.fixture(scope="session")
-def samples() -> dict[int, tuple[str, SampleSummary]]:
-    """Server version -> a database with the sample, to copy from, and what is in it."""
-    return {}
+def templates(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    return Templates(server, tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture
-def sample(server: Server, samples: dict[int, tuple[str, SampleSummary]]) -> Iterator[str]:
-    """URL of a fresh copy of the sample, nothing installed. Its password is never printed."""
-    if server.version not in samples:
-        template = server.create_database()
-        samples[server.version] = (template, create_sample(server.url(template), rows=ROWS, tenants=TENANTS))
-    name = server.create_database(template=samples[server.version][0])
+def sample(server: Server, templates: Templates, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a fresh copy of the sample at the stage that the test asks for, with a password."""
+    stage = next((stage for stage in reversed(STAGES) if stage in request.fixturenames), "sample")
+    name = server.create_database(templates.name(stage))
     yield with_password(server.url(name))
     server.drop_database(name)
 
 
 @pytest.fixture
-def summary(server: Server, sample: str, samples: dict[int, tuple[str, SampleSummary]]) -> SampleSummary:
-    return samples[server.version][1]
+def summary(sample: str, templates: Templates) -> SampleSummary:
+    assert templates.summary is not None
+    return templates.summary
 
 
 @pytest.fixture
@@ -63,15 +115,35 @@ def run(sample: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command
 @pytest.fixture
 def installed(run: CommandLine) -> CommandLine:
     """The command line on the sample with the schema installed."""
-    assert run("install").exit_code == 0
     return run
 
 
 @pytest.fixture
-def mapped(installed: CommandLine, mappings_file: Path) -> CommandLine:
+def mapped(installed: CommandLine) -> CommandLine:
     """The command line on the sample with every mapping imported."""
-    assert installed("mappings", "--import", str(mappings_file)).exit_code == 0
     return installed
+
+
+@pytest.fixture
+def planned(mapped: CommandLine) -> CommandLine:
+    """The command line on the sample with every mapping imported and the plan stored."""
+    return mapped
+
+
+@pytest.fixture
+def dagster(mapped: CommandLine, templates: Templates) -> CommandLine:
+    """The command line on the sample with every mapping, and a storage for Dagster."""
+    storage = with_password(templates.storage_url())
+    return CommandLine({**mapped.environment, "TENANT_MIGRATION_DAGSTER_URL": storage})
+
+
+@pytest.fixture
+def allowed(dagster: CommandLine, tmp_path: Path) -> CommandLine:
+    """As `dagster`; the tenant that nobody mapped may stay unmapped, so that all tenants may be migrated."""
+    (tmp_path / "migration.yaml").write_text(
+        f"validation: {{allowed_unmapped_tenants: [{UNMAPPED_TENANT}]}}\n"
+    )
+    return dagster
 
 
 @pytest.fixture
@@ -84,10 +156,9 @@ def connection(sample: str) -> Iterator[psycopg.Connection]:
 @pytest.fixture
 def stranger(server: Server, sample: str) -> str:
     """URL of a role that may connect and has no rights."""
-    role = sql.Identifier("stranger")
     with psycopg.connect(server.superuser_url(), autocommit=True) as superuser:
         if not superuser.execute("SELECT FROM pg_roles WHERE rolname = 'stranger'").fetchall():
-            superuser.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS").format(role))
+            superuser.execute(sql.SQL("CREATE ROLE stranger LOGIN NOSUPERUSER NOBYPASSRLS"))
     return sample.replace(f"//{OWNER}:", "//stranger:")
 
 

@@ -54,7 +54,7 @@ def test_a_mapper_in_another_process_sees_it_within_a_second(
         assert result.exit_code == 0
         assert "every mapper sees generation" in result.stdout
         assert mapper.stdout.readline().strip() == str(after)
-        assert time.monotonic() - finished < 1.5  # a second, and the time of a loaded machine
+        assert time.monotonic() - finished < 2  # a second, and the time of a loaded machine
     finally:
         mapper.kill()
         mapper.wait()

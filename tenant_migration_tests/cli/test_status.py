@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
 
 from tenant_migration.quickstart.sample import UNMAPPED_TENANT, SampleSummary
 from tenant_migration_tests.cli.runner import CommandLine
@@ -17,13 +16,6 @@ def status_json(run: CommandLine) -> dict[str, Any]:
     result = run("status", "--json")
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
-
-
-@pytest.fixture
-def planned(mapped: CommandLine) -> CommandLine:
-    result = mapped("plan", "--json", "--write")
-    assert result.exit_code == 0, result.stderr
-    return mapped
 
 
 def test_without_mappings_there_are_zeros_a_hint_and_exit_0(installed: CommandLine) -> None:
