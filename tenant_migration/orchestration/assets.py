@@ -125,7 +125,7 @@ def _migrate(
             tenants=[tenant],
             skip_validation=config.skip_validation,
             progress=opened.progress,
-            dagster_run_id=context.run_id,
+            dagster_run_id=context.run.run_id,
         )
     return outcome
 

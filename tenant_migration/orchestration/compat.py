@@ -33,6 +33,7 @@ __all__ = [
     "EventSource",
     "TargetMaterialization",
     "UserConfigSchema",
+    "check_entry",
     "failed_checks",
     "hold_connections",
     "latest_materializations",
@@ -113,16 +114,7 @@ def store_check_evaluations(
     Dagster's own batch writing does not take them. On storage that is not PostgreSQL they are written one by
     one. Only for checks that the run did not announce beforehand: an announced one has a row to be updated.
     """
-    entries = [
-        _entry(
-            source,
-            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
-            evaluation,
-            f"Asset check '{evaluation.check_name}' on '{evaluation.asset_key.to_user_string()}' "
-            + ("passed." if evaluation.passed else "did not pass."),
-        )
-        for evaluation in evaluations
-    ]
+    entries = [check_entry(source, evaluation) for evaluation in evaluations]
     storage = instance.event_log_storage
     for start in range(0, len(entries), EVENTS_AT_ONCE):
         chunk = entries[start : start + EVENTS_AT_ONCE]
@@ -132,6 +124,13 @@ def store_check_evaluations(
             storage.store_event_batch(chunk)
 
 
+def check_entry(source: EventSource, evaluation: dg.AssetCheckEvaluation) -> dg.EventLogEntry:
+    """Return a result of an asset check as Dagster stores it."""
+    result = "passed" if evaluation.passed else "did not pass"
+    message = f"Asset check '{evaluation.check_name}' on '{evaluation.asset_key.to_user_string()}' {result}."
+    return _entry(source, dg.DagsterEventType.ASSET_CHECK_EVALUATION, evaluation, message)
+
+
 def latest_materializations(
     instance: dg.DagsterInstance, key: dg.AssetKey, partitions: Sequence[str]
 ) -> dict[str, TargetMaterialization]:
@@ -139,6 +138,8 @@ def latest_materializations(
 
     The UI shows a result only when it points to the partition's latest materialization.
     """
+    if not partitions:
+        return {}  # to Dagster an empty set means every partition
     newest = instance.get_latest_storage_id_by_partition(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
     )

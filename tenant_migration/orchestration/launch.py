@@ -12,20 +12,17 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
-import psycopg
 
-from tenant_migration.backfill.results import DryRunTable, ProgressCallback
+from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.config import DATABASE_URL_VARIABLE, MigrationConfig, actor
-from tenant_migration.database.connection import check_server, connect
-from tenant_migration.errors import NoPlan, OperationFailed
+from tenant_migration.database.connection import connect
+from tenant_migration.errors import OperationFailed
 from tenant_migration.orchestration import migrate_all, partitions, plan_file
 from tenant_migration.orchestration.build import build_definitions
 from tenant_migration.orchestration.config import MigrateAllConfig, TablesConfig
 from tenant_migration.orchestration.instance import shared_instance
 from tenant_migration.orchestration.listeners import Listener, registered
-from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.model import Plan
-from tenant_migration.planning.storage import load_plan
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.prepare import stored_or_new_plan
 from tenant_migration.workflow.validate import Report
@@ -80,33 +77,6 @@ def run_migrate(
     return listener.outcomes
 
 
-def run_dry_run(
-    url: str,
-    config: MigrationConfig,
-    *,
-    tables: Sequence[str] | None = None,
-    tenants: Sequence[str] | None = None,
-    with_parents: bool = False,
-    skip_validation: bool = False,
-) -> list[DryRunTable]:
-    """Say what `run_migrate` would do. Changes nothing in the database; see each table's `refusals`."""
-    listener = _run(
-        url,
-        config,
-        migrate_all.NAME,
-        "start",
-        MigrateAllConfig(
-            tables=list(tables or ()),
-            tenants=list(tenants or ()),
-            with_parents=with_parents,
-            skip_validation=skip_validation,
-            dry_run=True,
-        ),
-        writes=False,
-    )
-    return listener.dry_runs
-
-
 def run_validate(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
     """Run the checks before a migration, as a run of `validate_all`; return the JSON report in any case."""
     return _report(
@@ -133,18 +103,17 @@ def _run(
     op_config: dg.Config,
     *,
     progress: ProgressCallback | None = None,
-    writes: bool = True,
 ) -> Listener:
     """Run a job to its end.
 
     1. The instance; refused when its storage is the database to migrate, or is down.
     2. The plan, its file for the UI, the partitions.
     3. The run itself, with a listener for progress and results.
-    4. The error that stopped it, as itself.
+    4. What stopped it, as itself; results alone only when they say why the run failed.
     """
     with shared_instance(url) as instance, _environment({DATABASE_URL_VARIABLE: url}):
-        plan = _prepare(instance, url, config, writes=writes)
-        listener = Listener(config=config, plan=plan, progress=progress)
+        plan = _prepare(instance, url, config)
+        listener = Listener(config=config, progress=progress)
         job = build_definitions(plan).resolve_job_def(job_name)
         with registered(listener) as tags:
             result = job.execute_in_process(
@@ -157,30 +126,27 @@ def _run(
         raise listener.error
     if _was_interrupted(result):
         raise KeyboardInterrupt  # Dagster took it for a failure of the run and went on to the end
-    if not result.success and not (listener.outcomes or listener.dry_runs or listener.report):
+    if not result.success and not _says_why(listener):
         raise OperationFailed(_why(result))
     return listener
 
 
-def _prepare(instance: dg.DagsterInstance, url: str, config: MigrationConfig, *, writes: bool) -> Plan:
-    connection = connect(url, read_only=not writes, application_name="tenant_migration launch")
+def _says_why(listener: Listener) -> bool:
+    """Say whether the results themselves show that not everything was done."""
+    if listener.report is not None:
+        return bool(listener.report["status"] == "fail")
+    return any(outcome.state != "completed" for outcome in listener.outcomes)
+
+
+def _prepare(instance: dg.DagsterInstance, url: str, config: MigrationConfig) -> Plan:
+    connection = connect(url, application_name="tenant_migration launch")
     try:
-        check_server(connection, writes=writes)
-        if not writes:
-            return _plan_to_read(connection, config)
         plan = stored_or_new_plan(connection, config, actor=actor())
         partitions.sync(instance, connection, config)
     finally:
         connection.close()
     plan_file.write(plan)
     return plan
-
-
-def _plan_to_read(connection: psycopg.Connection, config: MigrationConfig) -> Plan:
-    try:
-        return load_plan(connection)
-    except NoPlan:
-        return build_plan(connection, config)
 
 
 def _config_of(op_name: str, config: dg.Config) -> Mapping[str, Any]:
@@ -201,8 +167,11 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
             failure = event.step_failure_data
             if failure.user_failure_data is not None and failure.user_failure_data.description:
                 return failure.user_failure_data.description
-            if failure.error is not None:
-                return failure.error.message.strip()
+            error = failure.error
+            while error is not None and error.cause is not None:
+                error = error.cause  # Dagster's own sentences are around it
+            if error is not None:
+                return error.message.strip()
     return "the run did not succeed; see it in Dagster"
 
 

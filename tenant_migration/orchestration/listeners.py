@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenant_migration.backfill.results import DryRunTable, ProgressCallback
+from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.config import MigrationConfig
-from tenant_migration.planning.model import Plan
 from tenant_migration.workflow.outcome import TableOutcome
 
 TAG = "tenant_migration/listener"
@@ -27,10 +26,8 @@ class Listener:
     """What the command line gives to a run and gets from it."""
 
     config: MigrationConfig
-    plan: Plan
     progress: ProgressCallback | None = None
     outcomes: list[TableOutcome] = field(default_factory=list)
-    dry_runs: list[DryRunTable] = field(default_factory=list)
     report: dict[str, Any] | None = None
     error: BaseException | None = None
     """Why the run could not go on, as the exception itself: the command line's message and exit code."""

@@ -18,7 +18,7 @@ import psycopg
 from tenant_migration.backfill.dry_run import dry_run_table
 from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.backfill.runs import Run
-from tenant_migration.errors import Refused, RunStopped, TenantMigrationError
+from tenant_migration.errors import DatabaseUnavailable, Refused, RunStopped, TenantMigrationError
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.checks import Verdict
 from tenant_migration.orchestration.config import MigrateAllConfig
@@ -137,6 +137,7 @@ def _table_op(table: TablePlan) -> dg.OpDefinition:
         description=f"Validates, migrates and verifies {name} for all tenants.",
         ins=inputs,
         out={"result": dg.Out(dg.Any)},
+        tags={"dagster/priority": str(-table.position)},  # of those that could start, the plan's first
     )
     def migrate_one_table(context: dg.OpExecutionContext, started: Started, database: Database) -> Any:
         if not started.has(name):
@@ -147,7 +148,12 @@ def _table_op(table: TablePlan) -> dg.OpDefinition:
         recorder = Recorder(context.instance, event_source(context), key)
         if started.run is None:
             return _dry_run(context, started, database, recorder, name=name)
-        return _migrate_and_record(context, started, database, recorder, run=started.run, name=name)
+        try:
+            return _migrate_and_record(context, started, database, recorder, run=started.run, name=name)
+        except BaseException as error:  # interrupts of Dagster's too
+            started.stopped = str(error) or type(error).__name__
+            _close(context, database, started.run, error)
+            raise
 
     return migrate_one_table
 
@@ -190,12 +196,23 @@ def _migrate(
                 skip_validation=started.skip_validation,
                 progress=opened.progress,
             )
-        except BaseException as error:
-            if isinstance(error, (TenantMigrationError, psycopg.Error)) and not isinstance(error, RunStopped):
-                return TableOutcome(name, "failed", str(error).strip())
-            started.stopped = str(error) or type(error).__name__
-            abort(opened.connection, run, error)
+        except RunStopped:
             raise
+        except (TenantMigrationError, psycopg.Error) as error:
+            return TableOutcome(name, "failed", str(error).strip())
+
+
+def _close(context: dg.OpExecutionContext, database: Database, run: Run, error: BaseException) -> None:
+    """Close the run in the database, if it can still be reached to say so."""
+    try:
+        connection = database.connect(context.run_id)
+    except DatabaseUnavailable as unavailable:
+        context.log.error(f"run {run.run_id} stays open, the next one takes over: {unavailable}")
+        return
+    try:
+        abort(connection, run, error)
+    finally:
+        connection.close()
 
 
 def _dry_run(
@@ -207,9 +224,6 @@ def _dry_run(
         )
     recorder.dry_run(dry_run)
     context.add_output_metadata(metadata.of_dry_run(dry_run))
-    listener = listener_of(context.run.tags)
-    if listener is not None:
-        listener.dry_runs.append(dry_run)
     return dry_run
 
 

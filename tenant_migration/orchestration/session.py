@@ -46,8 +46,8 @@ class Session:
         return stored_or_new_plan(self.connection, self.config, actor=self.actor)
 
     def plan_to_read(self) -> Plan:
-        """Return the plan that the command line read, else the stored one. Writes nothing."""
-        return self.listener.plan if self.listener else load_plan(self.connection)
+        """Return the stored plan. Writes nothing."""
+        return load_plan(self.connection)
 
     def sync_partitions(self) -> None:
         """Make the partitions equal to the mappings."""

@@ -172,7 +172,23 @@ def write_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: list[
 
 
 def _config(allowed: list[str]) -> MigrationConfig:
-    return MigrationConfig.model_validate({"validation": {"allowed_unmapped_tenants": allowed}})
+    return MigrationConfig.model_validate(
+        {
+            "validation": {"allowed_unmapped_tenants": allowed},
+            "defaults": {"lease_wait_s": 0.2, "quarantine_max_share": 1},
+        }
+    )
+
+
+def store_new_plan(app: App) -> Plan:
+    """Store the plan of the database as it is now, after a test changed its tables."""
+    connection = connect(app.url)
+    try:
+        plan = build_plan(connection, app.config)
+        store_plan(connection, plan, "the test")
+    finally:
+        connection.close()
+    return plan
 
 
 @pytest.fixture
@@ -231,6 +247,27 @@ class Dagster:
     def materialized(self, table: str) -> set[str]:
         """The partitions that the asset page shows as materialized."""
         return self.instance.get_materialized_partitions(dg.AssetKey(["public", table]))
+
+    def materialization(self, table: str, tenant: str) -> dict[str, object]:
+        """Metadata of the latest materialization of a partition."""
+        wanted = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey(["public", table]), asset_partitions=[partition_key(tenant)]
+        )
+        [record] = self.instance.fetch_materializations(wanted, limit=1).records
+        assert record.asset_materialization is not None
+        return {name: value.value for name, value in record.asset_materialization.metadata.items()}
+
+    def observed(self, table: str) -> dict[str, dict[str, object]]:
+        """Partition -> metadata of its latest observation."""
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(["public", table]))
+        records = self.instance.fetch_observations(wanted, limit=1_000, ascending=True).records
+        return {
+            str(record.partition_key): {
+                name: value.value for name, value in record.asset_observation.metadata.items()
+            }
+            for record in records
+            if record.asset_observation is not None
+        }
 
     def check_results(self, table: str, check: str) -> dict[str, tuple[bool, bool]]:
         """Partition -> (passed, points to the latest materialization), of the latest result."""

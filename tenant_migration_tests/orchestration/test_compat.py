@@ -1,0 +1,127 @@
+"""What `compat` writes in bulk is what Dagster's own way writes one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+import psycopg
+import pytest
+
+from tenant_migration.orchestration import compat
+from tenant_migration.orchestration.compat import EVENTS_AT_ONCE, EventSource
+from tenant_migration_tests.orchestration.versions import newest_server_only
+
+KEY = dg.AssetKey(["public", "claims"])
+SOURCE = EventSource("0b6ef1a2-0000-4000-8000-000000000001", "migrate_all", "migrate__public__claims")
+COLUMNS = (
+    "asset_key, check_name, partition, run_id, execution_status,"
+    " materialization_event_storage_id IS NOT NULL,"
+    " (evaluation_event::jsonb #>> '{dagster_event,event_specific_data,partition}'),"
+    " evaluation_event_storage_id IS NOT NULL"
+)
+
+
+def materializations(number: int) -> list[dg.AssetMaterialization]:
+    return [
+        dg.AssetMaterialization(KEY, partition=f"t{n}", metadata={"rows_migrated": n}) for n in range(number)
+    ]
+
+
+def evaluations(instance: dg.DagsterInstance, number: int) -> list[dg.AssetCheckEvaluation]:
+    partitions = [f"t{n}" for n in range(number)]
+    targets = compat.latest_materializations(instance, KEY, partitions)
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=KEY,
+            check_name="verification",
+            passed=n % 2 == 0,
+            partition=partition,
+            target_materialization_data=targets.get(partition),
+        )
+        for n, partition in enumerate(partitions)
+    ]
+
+
+@pytest.fixture
+def executions(storage: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(storage, autocommit=True) as connection:
+        yield connection
+
+
+def stored(connection: psycopg.Connection) -> list[tuple[object, ...]]:
+    rows = connection.execute(f"SELECT {COLUMNS} FROM asset_check_executions ORDER BY id").fetchall()
+    connection.execute("TRUNCATE asset_check_executions")
+    return rows
+
+
+@newest_server_only
+def test_check_results_in_bulk_are_stored_as_one_by_one(
+    instance: dg.DagsterInstance, executions: psycopg.Connection
+) -> None:
+    compat.store_materializations(instance, SOURCE, materializations(3))  # the fourth has none to point to
+    given = evaluations(instance, 4)
+    compat.store_check_evaluations(instance, SOURCE, given)
+    bulk = stored(executions)
+    for evaluation in given:
+        instance.event_log_storage.store_event(compat.check_entry(SOURCE, evaluation))
+    assert stored(executions) == bulk
+    assert [row[4] for row in bulk] == ["SUCCEEDED", "FAILED", "SUCCEEDED", "FAILED"]
+    assert [row[5] for row in bulk] == [True, True, True, False]
+
+
+@newest_server_only
+def test_more_events_than_one_statement_holds_all_arrive(instance: dg.DagsterInstance) -> None:
+    number = EVENTS_AT_ONCE + 7
+    compat.store_materializations(instance, SOURCE, materializations(number))
+    compat.store_check_evaluations(instance, SOURCE, evaluations(instance, number))
+
+    assert instance.get_materialized_partitions(KEY) == {f"t{n}" for n in range(number)}
+    targets = compat.latest_materializations(instance, KEY, [f"t{n}" for n in range(number)])
+    assert len(targets) == number
+    check = dg.AssetCheckKey(KEY, "verification")
+    failed = compat.failed_checks(instance, check, [f"t{n}" for n in range(number)])
+    assert failed == {f"t{n}" for n in range(1, number, 2)}
+
+
+@newest_server_only
+def test_the_run_shows_the_events(instance: dg.DagsterInstance) -> None:
+    compat.store_materializations(instance, SOURCE, materializations(2))
+    compat.store_check_evaluations(instance, SOURCE, evaluations(instance, 2))
+    records = instance.get_records_for_run(SOURCE.run_id).records
+    kinds = [record.event_log_entry.dagster_event_type for record in records]
+    assert (
+        kinds
+        == [dg.DagsterEventType.ASSET_MATERIALIZATION] * 2 + [dg.DagsterEventType.ASSET_CHECK_EVALUATION] * 2
+    )
+
+
+@newest_server_only
+def test_nothing_is_written_for_nothing(instance: dg.DagsterInstance, executions: psycopg.Connection) -> None:
+    compat.store_materializations(instance, SOURCE, [])
+    compat.store_observations(instance, SOURCE, [])
+    compat.store_check_evaluations(instance, SOURCE, [])
+    assert executions.execute("SELECT count(*) FROM event_logs").fetchone() == (0,)
+
+
+def test_a_storage_that_is_not_postgresql_gets_the_events_too() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        compat.store_materializations(instance, SOURCE, materializations(2))
+        compat.store_check_evaluations(instance, SOURCE, evaluations(instance, 2))
+        assert instance.get_materialized_partitions(KEY) == {"t0", "t1"}
+        check = dg.AssetCheckKey(KEY, "verification")
+        assert compat.failed_checks(instance, check, ["t0", "t1"]) == {"t1"}
+
+
+@newest_server_only
+def test_an_event_costs_a_fraction_of_a_single_one(instance: dg.DagsterInstance) -> None:
+    number = 400
+    started = time.monotonic()
+    for event in materializations(20):
+        instance.report_runless_asset_event(event)
+    single_ms = (time.monotonic() - started) / 20 * 1_000
+    started = time.monotonic()
+    compat.store_materializations(instance, SOURCE, materializations(number))
+    bulk_ms = (time.monotonic() - started) / number * 1_000
+    assert bulk_ms < single_ms / 2

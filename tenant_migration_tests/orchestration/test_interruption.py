@@ -1,0 +1,84 @@
+"""A run that is stopped from outside: the server works on nothing of ours, and the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+
+from tenant_migration.orchestration.instance import shared_instance
+from tenant_migration.orchestration.launch import run_migrate
+from tenant_migration_tests.orchestration.conftest import App
+
+REPOSITORY = Path(__file__).parents[2]
+WORKER = """
+import os, sys, time
+from tenant_migration.config import load_config
+from tenant_migration.orchestration.launch import run_migrate
+def slowly(progress):
+    print(progress.table, progress.rows_done, flush=True)
+    time.sleep(0.2)
+run_migrate(os.environ["TENANT_MIGRATION_DATABASE_URL"], load_config(), progress=slowly)
+"""
+
+
+def start_worker(app: App) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER],
+        cwd=REPOSITORY,
+        env={**os.environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def backends(app: App) -> int:
+    with psycopg.connect(app.url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'tenant_migration%'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
+def test_a_run_that_is_stopped_goes_on_where_it_was(how: signal.Signals, app: App) -> None:
+    worker = start_worker(app)
+    assert worker.stdout is not None
+    lines = [worker.stdout.readline() for _ in range(3)]  # three batches are committed
+    assert all(lines), worker.wait()
+    worker.send_signal(how)
+    assert worker.wait(timeout=30) != 0
+
+    deadline = time.monotonic() + 5
+    while backends(app) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert backends(app) == 0
+    with shared_instance() as instance:
+        [run] = instance.get_runs()
+        if how is not signal.SIGKILL:  # a killed process cannot say so; run monitoring of the daemon does
+            assert run.is_finished
+            assert run.status is not dg.DagsterRunStatus.SUCCESS
+            assert app.query("SELECT state FROM tenant_migration.runs") == [("failed",)]
+    assert sum(sum(app.rows_by_tenant(table.table_name).values()) for table in app.plan.tables) > 0
+    app.execute("UPDATE tenant_migration.leases SET expires_at = now() - interval '1 second'")
+
+    outcomes = run_migrate(app.url, app.config)
+
+    assert {outcome.state for outcome in outcomes} == {"completed"}
+    for table in app.plan.tables:
+        [[wrong]] = app.query(
+            f"SELECT count(*) FROM {table.table_name} t LEFT JOIN tenant_org_mappings m USING (tenant_id)"
+            " WHERE t.organization_id IS DISTINCT FROM m.organization_id"
+        )
+        assert wrong == 0
+    assert set(app.states().values()) == {"completed"}
