@@ -7,6 +7,7 @@ import click
 from tenant_migration.cli.output import console
 from tenant_migration.cli.target import Target, target_options
 from tenant_migration.config import actor
+from tenant_migration.database import audit
 from tenant_migration.database.connection import check_server
 from tenant_migration.planning.model import Plan
 
@@ -60,6 +61,14 @@ def _store(target: Target, built: Plan) -> None:
         check_server(connection, writes=True)
         require_installed(connection, target.config)
         number = store_plan(connection, built, actor())
+        audit.record(
+            connection,
+            operation="plan",
+            actor=actor(),
+            outcome="completed",
+            counts={"tables": len(built.tables)},
+            detail={"plan_id": number},
+        )
     path = plan_file.write(built)
     refused = sum(1 for table in built.tables if table.refusals)
     note = f", {refused} of them refused until mended" if refused else ""

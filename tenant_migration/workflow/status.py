@@ -134,8 +134,9 @@ def read_status(connection: psycopg.Connection, config: MigrationConfig, *, deta
 
     Raises:
         NotInstalled: the private schema is missing.
+        Refused: it is installed for another interface schema than the configuration says.
     """
-    require_installed(connection)
+    require_installed(connection, config)
     counts = status_counts(connection, config)
     with transaction(connection, read_only=True):
         [(has_plan, emergency_stop, backups_bytes)] = connection.execute(status_queries.OVERVIEW)

@@ -18,6 +18,8 @@ def test_installing_twice_is_fine_and_says_what_is_next(
         assert f"Installed in database {connection.info.dbname} on " in result.stdout
         assert "`tenant-migration plan`" in result.stdout
     assert connection.execute("SELECT * FROM get_migration_progress()").fetchall()
+    logged = connection.execute("SELECT operation, actor, outcome FROM migration_audit_log").fetchall()
+    assert logged == [("install", "tester", "completed")] * 2
 
 
 def test_printing_connects_to_nothing_and_is_the_same_sql() -> None:

@@ -48,6 +48,10 @@ def test_write_stores_the_plan_for_migrate_and_for_dagster(
     assert result.exit_code == 0, result.stderr
     assert stored_plans(connection) == 1
     assert "stored with 8 tables" in result.stderr
+    logged = connection.execute(
+        "SELECT operation, actor, counts FROM migration_audit_log ORDER BY seq DESC LIMIT 1"
+    ).fetchall()
+    assert logged == [("plan", "tester", {"tables": 8})]
     in_file = json.loads((tmp_path / "dagster" / "plan.json").read_text())
     assert in_file == json.loads(result.stdout)
 

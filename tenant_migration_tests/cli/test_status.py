@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +174,78 @@ def test_an_output_in_ascii_is_readable_and_its_json_is_json(planned: CommandLin
     assert detailed.stdout.startswith("Migration Status\n")
     as_json = planned.process("status", "--json", PYTHONIOENCODING="ascii")
     assert json.loads(as_json.stdout)["counts"]["total"] > 0
+
+
+def test_another_interface_schema_than_the_installed_one_is_refused(
+    installed: CommandLine, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    connection.execute("CREATE SCHEMA app")
+    (tmp_path / "migration.yaml").write_text("interface_schema: app\n")
+    result = installed("status")
+    assert result.exit_code == 1
+    assert "interface_schema: public" in result.error
+
+
+def test_watching_prints_again_until_it_is_interrupted(mapped: CommandLine) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tenant_migration.cli", "status", "--watch"],
+        env=mapped.process_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    pages = 0
+    while pages < 2:
+        pages += process.stdout.readline().endswith("Migration Status\n")
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (130, "Interrupted.\n")
+
+
+def test_keys_of_every_type_are_counted_in_their_own_type(
+    installed: CommandLine, connection: psycopg.Connection
+) -> None:
+    connection.execute("CREATE TYPE kind AS ENUM ('north', 'south', 'lost')")
+    connection.execute("CREATE DOMAIN slug AS text CHECK (VALUE <> '')")
+    uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
+    keys = {
+        "integer": ("12", "7"),
+        "bigint": ("12", "-7"),
+        "uuid": (uuid, "00000000-0000-0000-0000-000000000007"),
+        "char(8)": ("north", "lost"),
+        "kind": ("north", "lost"),
+        "slug": ("north", "lost"),
+        "numeric(6,2)": ("12.00", "7.50"),
+    }
+    connection.cursor().executemany(
+        "INSERT INTO tenant_org_mappings (tenant_id, organization_id)"
+        " SELECT %s, id FROM organizations ORDER BY id LIMIT 1",
+        [("0012",), (uuid.upper(),), ("north",)],
+    )
+    for number, (key_type, (mapped_key, lost_key)) in enumerate(keys.items()):
+        connection.execute(
+            f"CREATE TABLE typed_{number} (id serial PRIMARY KEY, tenant_id {key_type}, organization_id uuid)"
+        )
+        connection.execute(
+            f"INSERT INTO typed_{number} (tenant_id)"
+            f" VALUES ('{mapped_key}'), ('{mapped_key}'), ('{lost_key}'), (NULL)"
+        )
+        connection.execute(
+            f"UPDATE typed_{number} SET organization_id = (SELECT id FROM organizations LIMIT 1)"
+            f" WHERE id = (SELECT min(id) FROM typed_{number})"
+        )
+    assert installed("plan", "--json", "--write").exit_code == 0
+    tables = {table["table_name"]: table for table in status_json(installed)["tables"]}
+    function = {row[0]: row[1:3] for row in connection.execute("SELECT * FROM get_migration_progress()")}
+    for number, (key_type, (_, lost_key)) in enumerate(keys.items()):
+        table = tables[f"typed_{number}"]
+        counted = (
+            table["total_rows"],
+            table["migrated_rows"],
+            table["rows_null_tenant"],
+            table["rows_unmapped"],
+        )
+        assert counted == (2, 1, 1, 1), key_type
+        assert function[f"typed_{number}"] == (2, 1), key_type
+        assert [text.strip() for text in table["unmapped_examples"]] == [lost_key]
