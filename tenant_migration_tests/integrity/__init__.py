@@ -1,1 +1,1 @@
-"""Tests of the checks: each planted defect is caught by its own check, after the healthy database passed it."""
+"""Tests of the checks: the healthy database passes, each planted defect is caught by its own check."""

@@ -1,4 +1,4 @@
-"""Fixtures: a healthy world before and after a migration, built once for each server and copied for each test."""
+"""Fixtures: a healthy world before and after a migration, built once a server, copied for each test."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ def _foreign_key_not_valid(world: World) -> None:
     )
     world.execute(f"ALTER TABLE claims DROP CONSTRAINT {name}")
     world.execute(
-        f"ALTER TABLE claims ADD CONSTRAINT {name} FOREIGN KEY (organization_id) REFERENCES organizations NOT VALID"
+        f"ALTER TABLE claims ADD CONSTRAINT {name} FOREIGN KEY (organization_id) "
+        f"REFERENCES organizations NOT VALID"
     )
 
 
@@ -76,7 +77,8 @@ _REPEAT_A_KEY = """
 """
 _FORGET_A_KEY = """
     UPDATE {0} SET row_count = row_count - 1,
-        tenant_numbers = tenant_numbers[:array_position(key_1, 101) - 1] || tenant_numbers[array_position(key_1, 101) + 1:],
+        tenant_numbers = tenant_numbers[:array_position(key_1, 101) - 1]
+            || tenant_numbers[array_position(key_1, 101) + 1:],
         key_1 = array_remove(key_1, 101)
     WHERE 101 = ANY (key_1)
 """
@@ -98,7 +100,8 @@ DEFECTS = (
         _BEFORE,
         "one uuid in two spellings",
         _sql(
-            f"INSERT INTO tenant_org_mappings (tenant_id, organization_id) VALUES (upper('{UUID_TENANTS[0]}'), '{_BETA}')"
+            f"INSERT INTO tenant_org_mappings (tenant_id, organization_id) "
+            f"VALUES (upper('{UUID_TENANTS[0]}'), '{_BETA}')"
         ),
         table=None,
         count=1,
@@ -118,7 +121,8 @@ DEFECTS = (
         _BEFORE,
         "two organizations above each other",
         _sql(
-            f"UPDATE organizations SET parent_id = CASE id WHEN '{_ALPHA}' THEN '{_BETA}'::uuid ELSE '{_ALPHA}' END "
+            f"UPDATE organizations SET parent_id = "
+            f"CASE id WHEN '{_ALPHA}' THEN '{_BETA}'::uuid ELSE '{_ALPHA}' END "
             f"WHERE id IN ('{_ALPHA}', '{_BETA}')"
         ),
         table=None,
@@ -246,7 +250,8 @@ DEFECTS = (
         _AFTER,
         "an organization put under its own child",
         _sql(
-            f"UPDATE organizations SET parent_id = '{_ALPHA}' WHERE id = '00000000-0000-4000-8000-000000000001'"
+            f"UPDATE organizations SET parent_id = '{_ALPHA}' "
+            f"WHERE id = '00000000-0000-4000-8000-000000000001'"
         ),
         table=None,
         count=3,
@@ -334,7 +339,8 @@ DEFECTS = (
         _AFTER,
         "a mapping edited behind the guard",
         _unguarded(
-            f"UPDATE tenant_org_mappings SET organization_id = '{_ALPHA}' WHERE tenant_id = '{UUID_TENANTS[0]}'"
+            f"UPDATE tenant_org_mappings SET organization_id = '{_ALPHA}' "
+            f"WHERE tenant_id = '{UUID_TENANTS[0]}'"
         ),
         table="app.Line Items",
         column="organization_id",
@@ -347,7 +353,8 @@ DEFECTS = (
         _AFTER,
         "two rows that exchanged their organizations",
         _sql(
-            f'UPDATE app."Line Items" SET organization_id = CASE "Id" WHEN 11 THEN \'{organization_of(UUID_TENANTS[1])}\'::uuid '
+            f'UPDATE app."Line Items" SET organization_id = '
+            f"CASE \"Id\" WHEN 11 THEN '{organization_of(UUID_TENANTS[1])}'::uuid "
             f"ELSE '{organization_of(UUID_TENANTS[0])}' END WHERE \"Id\" IN (11, 21)"
         ),
         table="app.Line Items",
@@ -371,7 +378,8 @@ DEFECTS = (
         _AFTER,
         "a row deleted and another one inserted in its place",
         _sql(
-            f"DELETE FROM claims WHERE id = 303; INSERT INTO claims VALUES (304, 'beta', 31, 32, '', '{_BETA}')"
+            f"DELETE FROM claims WHERE id = 303; "
+            f"INSERT INTO claims VALUES (304, 'beta', 31, 32, '', '{_BETA}')"
         ),
         table="public.claims",
         count=1,

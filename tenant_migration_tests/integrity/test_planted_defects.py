@@ -1,4 +1,4 @@
-"""Every check of the registry: the healthy database passes it, then a planted defect is caught by it alone."""
+"""Every check of the registry: the healthy database passes it, then its planted defect does not."""
 
 from __future__ import annotations
 

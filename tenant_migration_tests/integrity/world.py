@@ -55,7 +55,8 @@ CREATE TABLE organizations (
 CREATE TABLE profiles (
     id integer PRIMARY KEY, tenant_id text, email text, UNIQUE (tenant_id, email));
 CREATE TABLE claims (
-    id integer PRIMARY KEY, tenant_id text, user_id integer REFERENCES profiles, reviewer_id integer, note text);
+    id integer PRIMARY KEY, tenant_id text, user_id integer REFERENCES profiles, reviewer_id integer,
+    note text);
 CREATE INDEX ON claims (tenant_id);
 CREATE TABLE ledger (tenant_id integer, entry text, extra json);
 CREATE TABLE readings (
@@ -65,22 +66,29 @@ CREATE TABLE readings_2025 PARTITION OF readings FOR VALUES FROM ('2025-01-01') 
 CREATE TABLE readings_2026 PARTITION OF readings FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 CREATE TABLE archive (id integer PRIMARY KEY, tenant_id text);
 CREATE SCHEMA app;
-CREATE TABLE app."Line Items" ("Id" bigint, part text, "tenantId" uuid, "Amount" numeric, PRIMARY KEY ("Id", part));
+CREATE TABLE app."Line Items" (
+    "Id" bigint, part text, "tenantId" uuid, "Amount" numeric, PRIMARY KEY ("Id", part));
 """
 
 # Two profiles, three claims and two readings for each text tenant; ids in the order of TEXT_TENANTS.
 _ROWS = """
-WITH t AS (SELECT tenant_id, number::int FROM unnest(%(text)s::text[]) WITH ORDINALITY AS t(tenant_id, number)),
+WITH t AS (
+    SELECT tenant_id, number::int FROM unnest(%(text)s::text[]) WITH ORDINALITY AS t(tenant_id, number)),
 profile AS (
-    INSERT INTO profiles SELECT number * 10 + i, tenant_id, tenant_id || i || '@example.org' FROM t, generate_series(1, 2) i),
+    INSERT INTO profiles SELECT number * 10 + i, tenant_id, tenant_id || i || '@example.org'
+    FROM t, generate_series(1, 2) i),
 reading AS (
-    INSERT INTO readings SELECT number * 10 + i, make_date(2024 + i, 3, 1), tenant_id, number * 10 + i FROM t, generate_series(1, 2) i),
+    INSERT INTO readings SELECT number * 10 + i, make_date(2024 + i, 3, 1), tenant_id, number * 10 + i
+    FROM t, generate_series(1, 2) i),
 item AS (
     INSERT INTO app."Line Items" SELECT i, 'part', tenant_id::uuid, 10 * i
-    FROM unnest(%(uuid)s::text[]) WITH ORDINALITY AS u(tenant_id, n), generate_series(n * 10 + 1, n * 10 + 4) i),
+    FROM unnest(%(uuid)s::text[]) WITH ORDINALITY AS u(tenant_id, n),
+         generate_series(n * 10 + 1, n * 10 + 4) i),
 entry AS (
-    INSERT INTO ledger SELECT tenant_id::int, 'entry ' || i, '{"a": 1}' FROM unnest(%(integer)s::text[]) tenant_id, generate_series(1, 3) i)
-INSERT INTO claims SELECT number * 100 + i, tenant_id, number * 10 + 1, number * 10 + 2, 'note' FROM t, generate_series(1, 3) i
+    INSERT INTO ledger SELECT tenant_id::int, 'entry ' || i, '{"a": 1}'
+    FROM unnest(%(integer)s::text[]) tenant_id, generate_series(1, 3) i)
+INSERT INTO claims SELECT number * 100 + i, tenant_id, number * 10 + 1, number * 10 + 2, 'note'
+FROM t, generate_series(1, 3) i
 """
 
 
@@ -167,7 +175,7 @@ def build_before(url: str) -> None:
 
 def migrate(url: str, settings: dict[str, Any] | None = None) -> None:
     """Migrate everything with the engine, and record it as verified."""
-    config = MigrationConfig.model_validate(settings or SETTINGS)
+    config = MigrationConfig.model_validate(SETTINGS if settings is None else settings)
     with connect(url) as connection:
         plan = build_plan(connection, config)
         store_plan(connection, plan, "tester")
@@ -188,7 +196,7 @@ def migrate(url: str, settings: dict[str, Any] | None = None) -> None:
 def _add_organizations(application: psycopg.Connection[tuple[Any, ...]]) -> None:
     congress, federation = (f"00000000-0000-4000-8000-{n:012d}" for n in (1, 2))
     application.execute(
-        "INSERT INTO organizations VALUES (%s, NULL, 'congress', 'Congress'), (%s, %s, 'federation', 'Federation')",
+        "INSERT INTO organizations VALUES (%s, NULL, 'congress', 'Congress'), (%s, %s, 'federation', 'F.')",
         [congress, federation, congress],
     )
     for tenant in TENANTS:

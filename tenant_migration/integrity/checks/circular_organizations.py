@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from tenant_migration.integrity.check import DatabaseCheck, Verdict
+from tenant_migration.integrity.check import DatabaseCheck, Source, Verdict
 from tenant_migration.integrity.model import Phase
 from tenant_migration.integrity.scope import DatabaseScope
 from tenant_migration.integrity.sources.tables import mappings, tenant_is_in_scope
@@ -38,10 +38,14 @@ WITH RECURSIVE numbered AS MATERIALIZED (
     FROM jumps AS j WHERE j.steps < cardinality(j.parents)
 ), last AS MATERIALIZED (
     SELECT j.parents, j.labels FROM jumps AS j ORDER BY j.steps DESC LIMIT 1
+), ancestors AS MATERIALIZED (
+    -- the label is looked up here, so that no join carries the arrays
+    SELECT a.number, a.ancestor, last.labels[a.ancestor] AS circle
+    FROM last CROSS JOIN LATERAL unnest(last.parents) WITH ORDINALITY AS a(ancestor, number)
+    WHERE a.ancestor <> 0
 ), reached AS MATERIALIZED (
-    SELECT n.id, n.number, r.ancestor, last.labels[r.ancestor] AS circle
-    FROM last CROSS JOIN LATERAL unnest(last.parents) WITH ORDINALITY AS r(ancestor, number)
-    JOIN numbered AS n ON n.number = r.number WHERE r.ancestor <> 0
+    SELECT n.id, ancestors.ancestor, ancestors.circle
+    FROM ancestors JOIN numbered AS n ON n.number = ancestors.number
 )
 SELECT n.id::text AS example, found.circle
 FROM (SELECT DISTINCT reached.ancestor, reached.circle FROM reached WHERE {wanted}) AS found
@@ -74,17 +78,23 @@ def _wrong_rows(scope: DatabaseScope) -> sql.Composed:
 
 
 def _build(scope: DatabaseScope) -> Verdict:
+    circles = sql.SQL("SELECT c.example FROM circles AS c")
     return verdict(
         rows_checked=sql.SQL("(SELECT count(*) FROM {})").format(
             sql.Identifier(scope.organizations.schema_name, scope.organizations.table_name)
         ),
         count=sql.SQL("count(*)"),
-        source=sql.SQL("({}) AS w").format(_wrong_rows(scope)),
-        examples=first_examples(_wrong_rows(scope)),
-        details=sql.SQL(
-            "jsonb_build_object('circles', (SELECT count(DISTINCT w.circle) FROM ({}) AS w))"
-        ).format(_wrong_rows(scope)),
+        source=sql.SQL("circles"),
+        examples=first_examples(circles),
+        details=sql.SQL("jsonb_build_object('circles', (SELECT count(DISTINCT c.circle) FROM circles AS c))"),
     )
+
+
+def _circles(scope: DatabaseScope) -> sql.Composed:
+    return sql.SQL("circles AS MATERIALIZED ({})").format(_wrong_rows(scope))
+
+
+CIRCLES = Source("circles", _circles)
 
 
 def _not_applicable(scope: DatabaseScope) -> str | None:
@@ -99,6 +109,7 @@ def _check(phase: Phase) -> DatabaseCheck:
         description="Organizations with circular parent references",
         recommendation="Give one organization of each circle another parent, or none.",
         build=_build,
+        source=CIRCLES,
         wrong_rows=_wrong_rows,
         about=lambda scope: f"{scope.organizations.schema_name}.{scope.organizations.table_name}",
         not_applicable=_not_applicable,

@@ -1,0 +1,153 @@
+"""Checks of some tables or tenants look at these alone, and name them in their results."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenant_migration.integrity.model import CheckResult, Outcome
+from tenant_migration.integrity.registry import CHECKS
+from tenant_migration_tests.integrity.world import (
+    INTEGER_TENANTS,
+    LINE_ITEMS,
+    TABLES,
+    TENANTS,
+    TEXT_TENANTS,
+    UUID_TENANTS,
+    World,
+    failed,
+    one,
+    organization_of,
+)
+
+_DATABASE_WIDE = {
+    check.name for check in CHECKS if check.scope == "database" and check.phase == "pre-migration"
+}
+
+
+def _tables(results: list[CheckResult]) -> set[str | None]:
+    return {result.table for result in results}
+
+
+def test_all_tables_and_the_database_are_checked_by_default(before: World) -> None:
+    assert _tables(before.check("pre-migration")) == {None, *TABLES}
+
+
+def test_no_tables_means_the_database_as_a_whole(before: World) -> None:
+    results = before.check("pre-migration", tables=[])
+    assert _tables(results) == {None}
+    assert {result.name for result in results} == _DATABASE_WIDE
+
+
+def test_a_table_is_checked_without_the_others_being_readable(before: World) -> None:
+    before.execute("REVOKE SELECT ON claims, readings, ledger, organizations FROM app_owner")
+    results = before.check("pre-migration", tables=["public.profiles"])
+    assert _tables(results) == {"public.profiles"}
+    assert failed(results) == set()
+
+
+def test_what_is_pending_is_counted_over_the_tables_asked_about(after: World) -> None:
+    after.execute(
+        "INSERT INTO tenant_org_mappings (tenant_id, organization_id) VALUES ('new', %s)",
+        organization_of("beta"),
+    )
+    results = after.check("post-migration", tables=["public.claims", "public.ledger"])
+    pending = one(results, "pending_pairs", None)
+    assert (pending.count, pending.rows_checked) == (2, 2 * (len(TENANTS) + 1))
+    assert pending.details["pairs"] == {"public.claims": {"pending": 1}, "public.ledger": {"pending": 1}}
+    assert one(after.check("post-migration", tables=[]), "pending_pairs", None).count == len(TABLES)
+    assert (
+        one(after.check("post-migration", tenants=["beta"]), "pending_pairs", None).outcome is Outcome.PASSED
+    )
+
+
+@pytest.mark.parametrize("tenant", TENANTS)
+def test_a_tenant_is_judged_by_its_own_rows(before: World, after: World, tenant: str) -> None:
+    """Whatever the id looks like; rows of every other tenant are spoilt."""
+    table, rows = next(
+        (table, rows)
+        for tenants, table, rows in (
+            (TEXT_TENANTS, "public.claims", 3),
+            (UUID_TENANTS, LINE_ITEMS, 4),
+            (INTEGER_TENANTS, "public.ledger", 3),
+        )
+        if tenant in tenants
+    )
+    before.execute("INSERT INTO claims VALUES (1, 'ghost', NULL, NULL, '')")
+    results = before.check("pre-migration", tenants=[tenant])
+    assert failed(results) == set()
+    assert {result.tenant_id for result in results} == {tenant}
+    assert one(results, "tenants_have_mapping", table).rows_checked == rows
+
+    for other in ("claims", "ledger", 'app."Line Items"'):
+        key = '"tenantId"' if other.startswith("app") else "tenant_id"
+        after.execute(f"UPDATE {other} SET organization_id = NULL WHERE {key}::text <> %s", tenant)
+    results = after.check("post-migration", tenants=[tenant])
+    assert failed(results) == set()
+    assert one(results, "rows_have_organization", table).rows_checked == rows
+    assert one(results, "journal_matches_rows", table).rows_checked == rows
+    assert "rows_have_organization" in failed(after.check("post-migration"))
+
+
+def test_several_tenants_are_judged_together(after: World) -> None:
+    after.execute("UPDATE claims SET organization_id = NULL WHERE tenant_id IN ('alpha', 'beta', '100%')")
+    results = after.check(
+        "post-migration", tables=["public.claims"], tenants=["alpha", "beta", "O'Brien Local"]
+    )
+    result = one(results, "rows_have_organization", "public.claims")
+    assert (result.count, result.rows_checked, result.tenant_id) == (6, 9, None)
+    assert result.details["tenants"] == {"alpha": 3, "beta": 3}
+
+
+def test_a_tenant_that_is_no_key_of_a_table_has_no_rows_there(after: World) -> None:
+    results = after.check("post-migration", tables=["public.ledger", LINE_ITEMS], tenants=["beta"])
+    assert failed(results) == set()
+    assert {r.rows_checked for r in results if r.name == "rows_have_organization"} == {0}
+
+
+def test_an_unmapped_tenant_is_judged_by_itself(before: World) -> None:
+    before.execute("INSERT INTO claims VALUES (1, 'ghost', NULL, NULL, '')")
+    result = one(before.check("pre-migration", tenants=["ghost"]), "tenants_have_mapping", "public.claims")
+    assert (result.outcome, result.examples) == (Outcome.FAILED, ("ghost",))
+    without_mapping = one(
+        before.check("pre-migration", tables=[], tenants=["ghost"]), "organizations_exist", None
+    )
+    assert without_mapping.outcome is Outcome.ERRORED
+
+
+def test_rows_without_a_tenant_are_no_matter_of_one_tenant(before: World) -> None:
+    before.execute("UPDATE claims SET tenant_id = NULL WHERE id = 201")
+    result = one(before.check("pre-migration", tenants=["alpha"]), "null_tenant_keys", "public.claims")
+    assert result.outcome is Outcome.SKIPPED
+    assert result.reason == "rows without a tenant belong to none of the tenants asked about"
+
+
+def test_a_tenant_is_judged_by_the_circle_above_it(before: World) -> None:
+    alpha, beta = organization_of("alpha"), organization_of("beta")
+    before.execute("UPDATE organizations SET parent_id = id WHERE id = %s", alpha)
+    before.execute("UPDATE organizations SET parent_id = %s WHERE id = %s", alpha, organization_of("100%"))
+    for tenant, count in (("alpha", 1), ("alpha-two", 1), ("100%", 1), ("beta", 0)):
+        result = one(before.check("pre-migration", tenants=[tenant]), "circular_organizations", None)
+        assert (tenant, result.count) == (tenant, count)
+    assert beta not in one(before.check("pre-migration"), "circular_organizations", None).examples
+
+
+def test_a_collision_with_a_tenant_that_was_not_asked_about_is_found(before: World) -> None:
+    before.execute("UPDATE profiles SET email = 'both@example.org' WHERE id IN (11, 21)")
+    for tenant, count in (("alpha", 1), ("alpha-two", 1), ("beta", 0)):
+        result = one(before.check("pre-migration", tenants=[tenant]), "unique_collisions", "public.profiles")
+        assert result.count == count
+
+
+def test_a_reference_to_a_tenant_that_was_not_asked_about_is_found(before: World) -> None:
+    before.execute("UPDATE claims SET user_id = 31 WHERE id = 101")
+    for tenant, count in (("alpha", 1), ("beta", 0)):
+        results = before.check("pre-migration", tenants=[tenant], only=["references_stay_in_organization"])
+        assert one(results, "references_stay_in_organization", "public.claims", "user_id").count == count
+
+
+def test_pairs_that_are_not_recorded_as_migrated_are_not_judged(before: World) -> None:
+    results = before.check("post-migration", tables=["public.claims"])
+    assert failed(results) == {"pending_pairs"}
+    result = one(results, "rows_have_organization", "public.claims")
+    assert result.outcome is Outcome.SKIPPED
+    assert result.reason == "no tenant in scope is recorded as migrated in public.claims"
