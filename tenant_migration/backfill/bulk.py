@@ -104,7 +104,7 @@ def _begin(work: Work, leaf: Leaf, rows_to_write: int) -> Cursor | None:
     checksum = work.run.mapping_checksum
     cursor = read_cursor(work.session.connection, work.table_id, leaf, checksum)
     if cursor is not None and not cursor.finished:
-        work.tally.resumed = work.tally.resumed or cursor.next_page > 0
+        work.tally.resumed = True
         return cursor
     if rows_to_write == 0 or (cursor is not None and rows_to_write <= _LEFT_TO_SWEEP_ROWS):
         return None

@@ -28,6 +28,11 @@ class TenantCount:
     different: int
     """With another one."""
 
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.empty + self.equal + self.different
+
 
 _BY_TENANT = """
 WITH {map}

@@ -161,6 +161,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     to_do = [_LeafToDo(leaf, count_by_tenant(work, leaf)) for leaf in read_leaves(connection, table)]
     different = _sum_up([existing.different_rows(part.counts) for part in to_do])
     existing.refuse_different(work, different)
+    work.tally.rows_in_scope = sum(count.total for part in to_do for count in part.counts.values())
     work.tally.rows_expected = sum(part.rows_to_write(overwrites=overwrites) for part in to_do)
     strategy = strategy_of(work, to_do[0].leaf).value if to_do else table.strategy.value
     _note_expected(work, strategy)

@@ -80,11 +80,11 @@ def set_aside(work: Work, leaf: Leaf, ctid: str, error: psycopg.Error) -> bool:
 
 def _stop_above_share(work: Work, error: psycopg.Error) -> None:
     share = work.table.settings.quarantine_max_share
-    allowed = share * max(work.tally.rows_expected, _SMALL_TABLE_ROWS)
+    allowed = share * max(work.tally.rows_in_scope, _SMALL_TABLE_ROWS)
     if work.tally.rows_quarantined > allowed:
         raise OperationFailed(
             f"{work.table.qualified_name}: {work.tally.rows_quarantined:,} rows are in quarantine, more than "
-            f"{share:.1%} of {work.tally.rows_expected:,}; last reason: {message_of(error)}. "
+            f"{share:.1%} of {work.tally.rows_in_scope:,}; last reason: {message_of(error)}. "
             "Mend the rows or raise quarantine_max_share, then run again"
         )
 

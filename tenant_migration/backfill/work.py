@@ -24,6 +24,8 @@ class Tally:
 
     rows_migrated: int = 0
     rows_hot: int = 0
+    rows_in_scope: int = 0
+    """Rows of tenants in scope, whatever their organization."""
     rows_expected: int = 0
     rows_quarantined: int = 0
     batches: int = 0

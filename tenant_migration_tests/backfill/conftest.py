@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.results import ProgressCallback, Selection, TableResult
@@ -53,8 +52,10 @@ class World:
                 (tenant, tenant),
             )
 
-    def plan(self) -> Plan:
-        plan = build_plan(self.connection, self.config)
+    def plan(self, **defaults: Any) -> Plan:
+        """Build and store the plan, with these defaults for every table."""
+        config = MigrationConfig.model_validate({**self.settings, "defaults": defaults})
+        plan = build_plan(self.connection, config)
         store_plan(self.connection, plan, ACTOR)
         return plan
 
@@ -70,8 +71,8 @@ class World:
         **settings: Any,
     ) -> TableResult:
         """Plan, start a run, backfill one table."""
-        plan = self.plan()
-        table = with_settings(plan, name, **settings)
+        plan = self.plan(**settings)
+        table = table_of(plan, name)
         return backfill_table(
             self.connection, plan, table, self.run(plan, tenants), tenants=tenants, progress=progress
         )
@@ -131,11 +132,11 @@ class World:
         )
 
 
-def with_settings(plan: Plan, name: str, **settings: Any) -> TablePlan:
-    """Return a table of the plan with other settings."""
+def table_of(plan: Plan, name: str) -> TablePlan:
+    """Return a table of the plan."""
     table = plan.table(name)
     assert table is not None, f"{name} is not in the plan"
-    return table.model_copy(update={"settings": table.settings.model_copy(update=settings)})
+    return table
 
 
 @pytest.fixture
@@ -176,6 +177,3 @@ def claims(world: World) -> Callable[[int], World]:
 
     return make
 
-
-def quoted(name: str) -> str:
-    return sql.Identifier(name).as_string()

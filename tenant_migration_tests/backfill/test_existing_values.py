@@ -1,0 +1,106 @@
+"""Organizations that were there before us: refused, kept and recorded, or overwritten and journaled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from tenant_migration.backfill.engine import backfill_table
+from tenant_migration.errors import Refused
+from tenant_migration_tests.backfill.conftest import World, table_of
+
+
+@pytest.fixture
+def disputed(claims: Callable[[int], World]) -> World:
+    """960 claims of mapped tenants; those of `beta` name the organization of `alpha`, 10 have the right one already."""
+    world = claims(1_000)
+    world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid")
+    world.sql(
+        "UPDATE public.claims SET organization_id = (SELECT organization_id FROM public.tenant_org_mappings"
+        " WHERE tenant_id = 'alpha') WHERE tenant_id = 'beta'"
+    )
+    world.sql(
+        "UPDATE public.claims SET organization_id = (SELECT organization_id FROM public.tenant_org_mappings"
+        " WHERE tenant_id = 'alpha') WHERE id IN (SELECT id FROM public.claims WHERE tenant_id = 'alpha' LIMIT 10)"
+    )
+    return world
+
+
+def values(world: World) -> dict[int, object]:
+    return dict(world.sql("SELECT id, organization_id FROM public.claims"))
+
+
+def test_refuse_names_table_tenant_and_way_out_and_writes_nothing(disputed: World) -> None:
+    before = values(disputed)
+    count = disputed.one("SELECT count(*) FROM public.claims WHERE tenant_id = 'beta'")
+    with pytest.raises(Refused, match=r"public\.claims: the plan refuses: .*keep.*overwrite"):
+        disputed.migrate("public.claims")
+    plan = disputed.plan()
+    unwarned = table_of(plan, "public.claims").model_copy(update={"hazards": ()})  # they came after the plan
+    with pytest.raises(Refused, match=rf"public\.claims: {count} rows .*'beta' {count}.*keep.*overwrite"):
+        backfill_table(disputed.connection, plan, unwarned, disputed.run(plan))
+    assert values(disputed) == before
+    assert disputed.one("SELECT count(*) FROM tenant_migration.leases") == 0
+
+
+def test_refuse_lets_equal_values_pass(disputed: World) -> None:
+    disputed.sql("UPDATE public.claims SET organization_id = NULL WHERE tenant_id = 'beta'")
+    result = disputed.migrate("public.claims")
+    assert result.rows_migrated == 950
+    assert disputed.wrong("public.claims") == 0
+
+
+def test_keep_records_the_values_before_the_run_and_leaves_them(disputed: World) -> None:
+    kept = set(disputed.sql("SELECT id, organization_id FROM public.claims WHERE tenant_id = 'beta'"))
+    result = disputed.migrate("public.claims", on_existing_value="keep")
+    assert result.rows_kept == len(kept)
+    assert result.rows_migrated == 950 - len(kept)
+    assert set(disputed.sql("SELECT id, organization_id FROM public.claims WHERE tenant_id = 'beta'")) == kept
+    journal = f"tenant_migration.journal_{disputed.table_id('public.claims')}"
+    recorded = f"SELECT k, p FROM {journal} j, unnest(j.key_1, j.previous_values) AS x (k, p) WHERE phase = 'kept'"
+    assert set(disputed.sql(recorded)) == kept
+    pair = disputed.sql(
+        "SELECT rows_migrated, rows_kept FROM tenant_migration.table_states JOIN tenant_migration.tenants"
+        " USING (tenant_number) WHERE tenant_id = 'beta'"
+    )
+    assert pair == [(0, len(kept))]
+    disputed.migrate("public.claims", on_existing_value="keep")
+    assert set(disputed.sql(recorded)) == kept
+    assert disputed.one(f"SELECT sum(row_count) FROM {journal} WHERE phase = 'kept'") == len(kept)
+
+
+def test_overwrite_journals_what_was_there(disputed: World) -> None:
+    before = values(disputed)
+    result = disputed.migrate("public.claims", on_existing_value="overwrite", batch_size=50)
+    assert result.rows_migrated == result.rows_expected == 950
+    assert disputed.wrong("public.claims") == disputed.missing("public.claims") == 0
+    journal = f"tenant_migration.journal_{disputed.table_id('public.claims')}"
+    journaled = disputed.sql(f"SELECT k, p FROM {journal} j, unnest(j.key_1, j.previous_values) AS x (k, p)")
+    assert len(journaled) == 950
+    assert {key: before[key] for key, _ in journaled} == dict(journaled)
+
+
+def test_overwrite_under_a_concurrent_change_journals_the_newest_value(disputed: World) -> None:
+    """A row changed between our snapshot and its lock is either left for the sweep or journaled as it was."""
+    other = disputed.one("SELECT organization_id FROM public.tenant_org_mappings WHERE tenant_id = 'ALPHA'")
+    row = disputed.one("SELECT min(id) FROM public.claims WHERE tenant_id = 'beta'")
+    with psycopg.connect(disputed.url) as application:
+        application.execute("UPDATE public.claims SET organization_id = %s WHERE id = %s", (other, row))
+        released = []
+
+        def release(_: object) -> None:
+            if not released:
+                application.commit()
+                released.append(True)
+
+        result = disputed.migrate(
+            "public.claims", on_existing_value="overwrite", batch_size=50, lock_timeout_ms=100, progress=release
+        )
+    assert released
+    assert result.rows_remaining == 0
+    assert disputed.wrong("public.claims") == 0
+    journal = f"tenant_migration.journal_{disputed.table_id('public.claims')}"
+    assert disputed.sql(
+        f"SELECT p FROM {journal} j, unnest(j.key_1, j.previous_values) AS x (k, p) WHERE k = %s", row
+    ) == [(other,)]
