@@ -120,6 +120,37 @@ def transaction(
         raise
 
 
+@contextlib.contextmanager
+def usable(connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """Give the connection, or, when it was lost, another one to the same database for the body.
+
+    An operation outlives a lost connection: what a caller does next must not fail for that.
+
+    Raises:
+        DatabaseUnavailable: the server cannot be reached.
+    """
+    if not (connection.closed or connection.broken):
+        yield connection
+        return
+    with open_another(connection) as another:
+        yield another
+
+
+def open_another(connection: psycopg.Connection) -> psycopg.Connection:
+    """Open a further connection as the same role to the same database; `connection` may be lost already.
+
+    Raises:
+        DatabaseUnavailable: the server cannot be reached.
+    """
+    info = connection.info
+    parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(info.dsn))
+    name = parameters.pop("application_name", None)
+    parameters.pop("options", None)  # connect() sets its own
+    if info.password:
+        parameters["password"] = info.password  # `dsn` leaves it out
+    return connect(conninfo.make_conninfo("", **parameters), application_name=str(name) if name else None)
+
+
 def check_server(connection: psycopg.Connection, *, writes: bool) -> None:
     """Refuse servers that the suite does not run on.
 

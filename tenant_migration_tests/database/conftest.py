@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -19,6 +19,36 @@ from tenant_migration_tests.servers import Server
 Psql = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="session")
+def installed_templates() -> dict[int, str]:
+    """{server version: database with organizations and the installation}, made when first needed."""
+    return {}
+
+
+@pytest.fixture
+def database(
+    server: Server, request: pytest.FixtureRequest, installed_templates: dict[int, str]
+) -> Iterator[str]:
+    """URL of a fresh database, as its owner; for tests of a `scene` a copy of an installed one."""
+    template = "template1"
+    if "scene" in request.fixturenames:
+        if server.version not in installed_templates:
+            installed_templates[server.version] = _make_template(server)
+        template = installed_templates[server.version]
+    name = server.create_database(template)
+    yield server.url(name)
+    server.drop_database(name)
+
+
+def _make_template(server: Server) -> str:
+    name = server.create_database()
+    with psycopg.connect(server.url(name), autocommit=True) as connection:
+        connection.execute(ORGANIZATIONS)
+    with connect(server.url(name)) as connection:
+        install(connection, MigrationConfig())
+    return name
+
+
 @pytest.fixture
 def application(connection: psycopg.Connection) -> Scene:
     """A database with an organizations table and nothing of ours."""
@@ -27,11 +57,9 @@ def application(connection: psycopg.Connection) -> Scene:
 
 
 @pytest.fixture
-def scene(application: Scene, database: str) -> Scene:
+def scene(connection: psycopg.Connection) -> Scene:
     """The same with tenant_migration installed."""
-    with connect(database) as connection:
-        install(connection, MigrationConfig())
-    return application
+    return Scene(connection)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -16,7 +15,7 @@ from psycopg import pq, sql
 from tenant_migration.database import connection as connection_module
 from tenant_migration.database.connection import check_server, connect, transaction
 from tenant_migration.errors import DatabaseUnavailable, UnsupportedServer, UsageError
-from tenant_migration.quickstart.server import start_server, stop_server
+from tenant_migration.quickstart.server import EmbeddedServer, start_server, stop_server
 from tenant_migration_tests.database.pooler import optionless_pooler
 from tenant_migration_tests.servers import Server
 
@@ -271,21 +270,26 @@ def test_an_older_server_is_refused(ours: psycopg.Connection, monkeypatch: pytes
 
 
 @contextmanager
-def standby(folder: Path, version: int) -> Iterator[str]:
-    """A server in recovery: its own cluster, restarted with a standby signal."""
-    stop_server(start_server(folder, version, keep_running=False))
+def standby(server: Server) -> Iterator[str]:
+    """A server in recovery: a cluster of its own, restarted with a standby signal."""
+    folder = server.embedded.data_folder.parent / f"standby-{server.version}"
+    programs = server.embedded.programs
+
+    def start() -> EmbeddedServer:
+        return start_server(folder, server.version, keep_running=False, programs=programs)
+
+    stop_server(start())
     (folder / "standby.signal").touch()
-    server = start_server(folder, version, keep_running=False)
+    running = start()
     try:
-        yield server.uri()
+        yield running.uri()
     finally:
-        stop_server(server)
+        stop_server(running)
 
 
 def test_a_standby_is_refused(server: Server) -> None:
-    folder = server.embedded.data_folder.parent / f"standby-{server.version}"
     with (
-        standby(folder, server.version) as url,
+        standby(server) as url,
         connect(url) as connection,
         pytest.raises(UnsupportedServer, match="standby"),
     ):

@@ -227,16 +227,14 @@ def test_an_impossible_interface_schema_is_refused(
 
 
 @pytest.fixture
-def newcomer(server: Server, application: Scene) -> Iterator[str]:
+def newcomer(server: Server, connection: psycopg.Connection) -> Iterator[str]:
     """URL of a role that owns nothing."""
-    with psycopg.connect(
-        server.superuser_url(application.value("SELECT current_database()")), autocommit=True
-    ) as a:
-        a.execute("DROP ROLE IF EXISTS newcomer")
-        a.execute("CREATE ROLE newcomer LOGIN")
-        yield server.url(application.value("SELECT current_database()"), "newcomer")
-        a.execute("DROP OWNED BY newcomer CASCADE")
-        a.execute("DROP ROLE newcomer")
+    name = connection.info.dbname
+    with psycopg.connect(server.superuser_url(name), autocommit=True) as administrator:
+        administrator.execute("CREATE ROLE newcomer LOGIN")
+        yield server.url(name, "newcomer")
+        administrator.execute("DROP OWNED BY newcomer CASCADE")
+        administrator.execute("DROP ROLE newcomer")
 
 
 def test_missing_rights_are_named_one_after_another_with_their_grant(
