@@ -6,8 +6,10 @@ each table in order, `end`.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -19,7 +21,8 @@ from tenant_migration.backfill.runs import Run, finish_run, start_run
 from tenant_migration.backfill.states import State, set_pair_states
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
-from tenant_migration.errors import Refused, TenantMigrationError
+from tenant_migration.database.connection import usable
+from tenant_migration.errors import DatabaseUnavailable, Refused, RunStopped, TenantMigrationError
 from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.model import CheckResult
@@ -35,6 +38,8 @@ from tenant_migration.workflow.selection import (
     select_tenants,
     shortened,
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,11 +137,12 @@ def migrate_table(
         LeaseHeld, RunStopped, psycopg.OperationalError: the operation could not go on at all; recorded first.
     """
     started = time.monotonic()
-    work = _TableWork(connection, config, plan, table, run, table_ids(connection)[table.qualified_name])
+    work = _TableWork(connection, config, plan, table, run)
     try:
         outcome = work.perform(tenants, skip_validation=skip_validation, progress=progress)
     except BaseException as error:
-        work.record("failed", started, detail={"error": _sentence(error)})
+        with _note_of_failure(f"{table.qualified_name} of run {run.run_id}"):
+            work.record(_ended_as(error).value, started, detail={"error": _sentence(error)})
         raise
     rows = outcome.result.rows_migrated if outcome.result else 0
     detail: dict[str, object] | None = {"reason": outcome.reason} if outcome.reason else None
@@ -153,7 +159,6 @@ class _TableWork:
     plan: Plan
     table: TablePlan
     run: Run
-    table_id: int
 
     def perform(
         self, tenants: Sequence[str] | None, *, skip_validation: bool, progress: ProgressCallback | None
@@ -172,21 +177,24 @@ class _TableWork:
         before: tuple[CheckResult, ...] = ()
         if not skip_validation:
             self._set_states(free, State.VALIDATING, "checks before the migration")
-            before = tuple(
-                run_checks_before(self.connection, self.plan, self.config, tables=[name], tenants=selected)
-            )
+            with usable(self.connection) as connection:
+                before = tuple(
+                    run_checks_before(connection, self.plan, self.config, tables=[name], tenants=selected)
+                )
             if any(check.blocks for check in before):
                 refusal = f"validation: {describe_blocking(before)}"
                 self._set_states(free, State.FAILED, refusal)
                 states = self._states_of(in_scope)
                 return TableOutcome(name, "failed", refusal, before=before, tenant_states=states)
 
-        result = backfill_table(
-            self.connection, self.plan, self.table, self.run, tenants=selected, progress=progress
-        )
-        after = tuple(
-            run_checks_after(self.connection, self.plan, self.config, tables=[name], tenants=selected)
-        )
+        with usable(self.connection) as connection:
+            result = backfill_table(
+                connection, self.plan, self.table, self.run, tenants=selected, progress=progress
+            )
+        with usable(self.connection) as connection:  # the engine survives a lost connection; so do we
+            after = tuple(
+                run_checks_after(connection, self.plan, self.config, tables=[name], tenants=selected)
+            )
         self._judge(free, after)
         states = self._states_of(in_scope)
         reason = _what_is_missing(result, after, waiting, states)
@@ -209,23 +217,23 @@ class _TableWork:
         counts: dict[str, int] | None = None,
         detail: dict[str, object] | None = None,
     ) -> None:
-        """Write the table's part of the run into the audit log, if the database can still be reached."""
-        if self.connection.closed:
-            return
-        audit.record(
-            self.connection,
-            operation="migrate table",
-            actor=self.run.actor,
-            outcome=outcome,
-            run_id=self.run.run_id,
-            table=self.table.qualified_name,
-            counts=counts,
-            duration_ms=round((time.monotonic() - started) * 1000),
-            detail=detail,
-        )
+        """Write the table's part of the run into the audit log."""
+        with usable(self.connection) as connection:
+            audit.record(
+                connection,
+                operation="migrate table",
+                actor=self.run.actor,
+                outcome=outcome,
+                run_id=self.run.run_id,
+                table=self.table.qualified_name,
+                counts=counts,
+                duration_ms=round((time.monotonic() - started) * 1000),
+                detail=detail,
+            )
 
     def _block_waiting_tenants(self, tenants: list[str]) -> dict[str, list[str]]:
-        waiting = tenants_waiting_for_parents(self.connection, self.table, tenants)
+        with usable(self.connection) as connection:
+            waiting = tenants_waiting_for_parents(connection, self.table, tenants)
         for parents in {tuple(missing) for missing in waiting.values()}:
             blocked = [tenant for tenant, missing in waiting.items() if tuple(missing) == parents]
             self._set_states(blocked, State.BLOCKED, f"parents not completed: {', '.join(parents)}")
@@ -249,21 +257,23 @@ class _TableWork:
 
     def _states_of(self, tenants: Sequence[str]) -> dict[str, str]:
         name = self.table.qualified_name
-        states = pair_states(self.connection, [name])
+        with usable(self.connection) as connection:
+            states = pair_states(connection, [name])
         return {tenant: states.get((name, tenant), State.PENDING.value) for tenant in tenants}
 
     def _set_states(self, tenants: Sequence[str], state: State, reason: str) -> None:
         if not tenants:
             return
-        set_pair_states(
-            self.connection,
-            table_id=self.table_id,
-            tenant_numbers=[self.run.tenants[tenant] for tenant in tenants],
-            state=state,
-            actor=self.run.actor,
-            reason=reason,
-            run_id=self.run.run_id,
-        )
+        with usable(self.connection) as connection:
+            set_pair_states(
+                connection,
+                table_id=table_ids(connection)[self.table.qualified_name],
+                tenant_numbers=[self.run.tenants[tenant] for tenant in tenants],
+                state=state,
+                actor=self.run.actor,
+                reason=reason,
+                run_id=self.run.run_id,
+            )
 
 
 def _what_is_missing(
@@ -288,16 +298,10 @@ def end(connection: psycopg.Connection, run: Run, outcomes: Sequence[TableOutcom
     """Close the run with the sum of its tables."""
     failed = [outcome for outcome in outcomes if outcome.state != "completed"]
     reason = "; ".join(f"{outcome.table} {outcome.state}: {outcome.reason}" for outcome in failed) or None
-    finish_run(connection, run, State.FAILED if failed else State.COMPLETED, reason)
-    audit.record(
-        connection,
-        operation="migrate",
-        actor=run.actor,
-        outcome="failed" if failed else "completed",
-        run_id=run.run_id,
-        counts={"rows_migrated": sum(outcome.result.rows_migrated for outcome in outcomes if outcome.result)},
-        detail={"reason": reason} if reason else None,
-    )
+    rows = sum(outcome.result.rows_migrated for outcome in outcomes if outcome.result)
+    state = State.FAILED if failed else State.COMPLETED
+    detail = {"reason": reason} if reason else None
+    _close(connection, run, state, reason, counts={"rows_migrated": rows}, detail=detail)
 
 
 def migrate(
@@ -348,17 +352,45 @@ def migrate(
 
 def abort(connection: psycopg.Connection, run: Run, error: BaseException) -> None:
     """Close a run that could not go on, if the database can still be reached to say so."""
-    if connection.closed:
-        return
-    finish_run(connection, run, State.FAILED, _sentence(error))
-    audit.record(
-        connection,
-        operation="migrate",
-        actor=run.actor,
-        outcome="failed",
-        run_id=run.run_id,
-        detail={"error": _sentence(error)},
-    )
+    with _note_of_failure(f"run {run.run_id}"):
+        _close(connection, run, _ended_as(error), _sentence(error), detail={"error": _sentence(error)})
+
+
+def _close(
+    connection: psycopg.Connection,
+    run: Run,
+    state: State,
+    reason: str | None,
+    *,
+    counts: dict[str, int] | None = None,
+    detail: dict[str, str] | None = None,
+) -> None:
+    with usable(connection) as reachable:
+        finish_run(reachable, run, state, reason)
+        audit.record(
+            reachable,
+            operation="migrate",
+            actor=run.actor,
+            outcome=state.value,
+            run_id=run.run_id,
+            counts=counts,
+            detail=detail,
+        )
+
+
+@contextmanager
+def _note_of_failure(what: str) -> Iterator[None]:
+    """Let the error that is being noted down be the one that is raised, also when noting it fails."""
+    try:
+        yield
+    except (psycopg.Error, DatabaseUnavailable) as error:
+        _log.warning("that %s ended could not be recorded: %s", what, error)
+
+
+def _ended_as(error: BaseException) -> State:
+    """Return how an interrupted run ended: by somebody's will, or by a failure."""
+    wanted = isinstance(error, RunStopped) or not isinstance(error, Exception)
+    return State.CANCELLED if wanted else State.FAILED
 
 
 def _refuse_pending_parents(connection: psycopg.Connection, config: MigrationConfig, scope: Scope) -> None:

@@ -202,3 +202,39 @@ def test_progress_never_lies(application, config):
     for name in ALL:
         done = [event.rows_done for event in events if event.table == name]
         assert done == sorted(done)
+
+
+def test_a_connection_that_is_lost_in_the_middle_costs_nothing(application, config, server):
+    """The server ends our connection during a table; the run goes on with another and ends completed."""
+    killed: list[int] = []
+
+    def terminate_once(event: Progress) -> None:
+        if event.rows_done and not killed:
+            killed.append(application.info.backend_pid)
+            with psycopg.connect(
+                server.superuser_url(application.info.dbname), autocommit=True
+            ) as administrator:
+                administrator.execute("SELECT pg_terminate_backend(%s)", killed)
+
+    url = server.url(application.info.dbname)
+    outcomes = run(application, config, progress=terminate_once)
+    assert killed
+    assert application.closed
+    assert {outcome.state for outcome in outcomes.values()} == {"completed"}
+    with psycopg.connect(url) as judge:
+        assert [wrong_rows(judge, table) for table in ALL] == [0, 0, 0]
+        assert {row[:2] for row in mapping_rows(judge).values()} == {("completed", 210)}
+
+
+def test_a_run_that_is_interrupted_says_cancelled_and_the_next_one_finishes(application, config):
+    def interrupt(event: Progress) -> None:
+        if event.rows_done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(application, config, progress=interrupt)
+    assert application.execute("SELECT state FROM tenant_migration.runs").fetchall() == [("cancelled",)]
+    assert application.execute("SELECT count(*) FROM tenant_migration.leases").fetchone() == (0,)
+    outcomes = run(application, config)
+    assert {outcome.state for outcome in outcomes.values()} == {"completed"}
+    assert {row[:2] for row in mapping_rows(application).values()} == {("completed", 210)}
