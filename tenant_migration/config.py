@@ -89,9 +89,9 @@ class DefaultsConfig(_Strict):
     """`journal` adds a hash of the preserved columns beside each key."""
     build_index: BuildIndex = "after_data"
     """When the index and the foreign key on the organization column are built."""
-    lease_wait_s: float = Field(30.0, ge=0, le=3_600)
+    lease_wait_s: float = Field(45.0, ge=0, le=3_600)
     """Seconds to wait for another run that works on the same table and tenant."""
-    lease_ttl_s: float = Field(60.0, ge=5, le=3_600)
+    lease_ttl_s: float = Field(30.0, ge=5, le=3_600)
     """Seconds after which a run that gives no sign of life loses its lease."""
     lock_timeout_ms: int = Field(500, ge=10, le=60_000)
     """Milliseconds that any statement waits for a lock before it gives up and is tried again."""

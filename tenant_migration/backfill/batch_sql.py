@@ -28,7 +28,8 @@ SELECT set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin'
        set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"""
 """Before the batch's statement: stale statistics say that one row is NULL, and the planner then scans the
 mapping once for each row. `gate` puts the settings back while the statement runs, before the first row is
-touched, so that triggers and foreign keys plan as ever. JIT would compile for 100 ms what runs for 100 ms."""
+touched, so that triggers and foreign keys plan as ever; and the search path, so that our statement is parsed
+under `pg_catalog` alone while the application's triggers and CHECK functions run under their own path. JIT would compile for 100 ms what runs for 100 ms."""
 
 _STATEMENT = """
 WITH lease AS (
@@ -42,7 +43,8 @@ state AS MATERIALIZED (
            pg_stat_get_xact_tuples_hot_updated(%(leaf)s::oid) AS hot_before,
            set_config('enable_nestloop', %(enable_nestloop)s, true) AS nestloop,
            set_config('enable_mergejoin', %(enable_mergejoin)s, true) AS mergejoin,
-           set_config('enable_seqscan', %(enable_seqscan)s, true) AS seqscan
+           set_config('enable_seqscan', %(enable_seqscan)s, true) AS seqscan,
+           set_config('search_path', %(search_path)s, true) AS application_path
     FROM tenant_migration.settings, tenant_migration.runs, tenant_migration.table_runs
     WHERE runs.run_id = %(run_id)s AND table_runs.run_id = %(run_id)s AND table_runs.table_id = %(table_id)s),
 gate AS MATERIALIZED (

@@ -20,6 +20,7 @@ from tenant_migration.backfill.batch_sql import (
     place_parameters,
 )
 from tenant_migration.backfill.leaves import Leaf
+from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.states import State
 from tenant_migration.backfill.units import NextRows, PageRange, RowList, Unit, halves
 from tenant_migration.backfill.work import Work
@@ -126,7 +127,7 @@ class Batches:
         if attempt >= most:
             raise OperationFailed(
                 f"{self._work.table.qualified_name}: gave up after {attempt} attempts of one batch; "
-                f"last error {error.sqlstate}: {quarantine.message_of(error)}. What is done stays; run again"
+                f"last error {error.sqlstate}: {message_of(error)}. What is done stays; run again"
             ) from error
         return False
 
@@ -151,7 +152,7 @@ class Batches:
 
     def _wait(self, attempt: int, error: psycopg.Error) -> None:
         work = self._work
-        work.report(self._state, reason=f"trying again: {quarantine.message_of(error)}")
+        work.report(self._state, reason=f"trying again: {message_of(error)}")
         if work.session.lost:
             work.session.reconnect(work.table.settings.retry_attempts)
         else:
@@ -210,7 +211,7 @@ class Batches:
         parameters = {
             **work.map_parameters(),
             **place_parameters(unit),
-            **work.planner,
+            **work.session_settings,
             "lease_tokens": list(work.lease.tokens),
             "lease_ttl": work.lease.ttl_text,
             "table_id": work.table_id,

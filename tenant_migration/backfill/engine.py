@@ -103,7 +103,7 @@ def backfill_table(
             lease=lease,
             tenant_numbers=numbers,
             progress=progress,
-            planner=_planner_settings(session.connection),
+            session_settings=_session_settings(session.connection),
         )
         try:
             result = _backfill(work, started)
@@ -127,12 +127,14 @@ def _scope(run: Run, table: TablePlan, tenants: Sequence[str] | None) -> list[in
     return sorted({run.tenants[tenant] for tenant in tenants})
 
 
-def _planner_settings(connection: psycopg.Connection) -> dict[str, str]:
-    names = ("enable_nestloop", "enable_mergejoin", "enable_seqscan")
-    row = connection.execute(
-        "SELECT current_setting(%s), current_setting(%s), current_setting(%s)", names
-    ).fetchone()
-    return dict(zip(names, row or ("on", "on", "on")))
+def _session_settings(connection: psycopg.Connection) -> dict[str, str]:
+    names = ("enable_nestloop", "enable_mergejoin", "enable_seqscan", "search_path")
+    return {
+        name: str(value)
+        for name, value in connection.execute(
+            "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(names)]
+        )
+    }
 
 
 @dataclass(frozen=True)

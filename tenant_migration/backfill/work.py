@@ -10,6 +10,7 @@ from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.lease import Lease
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.results import Progress, ProgressCallback
+from tenant_migration.backfill.retry import Retry
 from tenant_migration.backfill.runs import Run
 from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State
@@ -49,16 +50,20 @@ class Work:
     tenant_numbers: list[int] | None
     """None: every tenant of the run."""
     progress: ProgressCallback | None
-    planner: dict[str, str]
-    """The session's own planner settings, which each batch puts back."""
+    session_settings: dict[str, str]
+    """The session's own planner settings and search path, which each batch puts back."""
     hashed_columns: tuple[sql.Composable, ...] = ()
     tally: Tally = field(default_factory=Tally)
 
     @property
+    def retry(self) -> Retry:
+        """How a step of this table is tried again."""
+        return Retry(self.session, self.clock, self.table.settings.retry_attempts)
+
+    @property
     def ddl(self) -> Ddl:
         """How this table's DDL is tried."""
-        settings = self.table.settings
-        return Ddl(self.session, self.clock, settings.lock_timeout_ms, settings.retry_attempts)
+        return Ddl(self.retry, self.table.settings.lock_timeout_ms)
 
     @property
     def scope_numbers(self) -> list[int]:

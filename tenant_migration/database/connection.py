@@ -27,7 +27,9 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 CANCEL_TIMEOUT_S = 5.0
 
 SEARCH_PATH = "pg_catalog, pg_temp"
-"""Nothing of the application's schemas: a function or an operator planted there is never called by us."""
+"""Of our transactions: nothing of the application's schemas, so that no function or operator planted there is
+called by us. The connection keeps the role's own path, by which the application's triggers and CHECK functions
+name their tables: `backfill.batch_sql` puts it back while rows are written."""
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
@@ -206,7 +208,6 @@ def _password_went_astray(parameters: dict[str, Any]) -> bool:
 def _options(read_only: bool) -> str:
     settings = {
         "row_security": "off",  # a policy that would hide rows is an error, not a silent zero (R1)
-        "search_path": SEARCH_PATH.replace(" ", ""),
         "lock_timeout": f"{LOCK_TIMEOUT_MS}ms",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MS}ms",
         "client_connection_check_interval": "1s",  # a killed client's statement ends within a second

@@ -238,3 +238,15 @@ def test_a_run_that_is_interrupted_says_cancelled_and_the_next_one_finishes(appl
     outcomes = run(application, config)
     assert {outcome.state for outcome in outcomes.values()} == {"completed"}
     assert {row[:2] for row in mapping_rows(application).values()} == {("completed", 210)}
+
+
+def test_functions_of_the_application_find_their_tables_by_its_own_search_path(application, config):
+    """A CHECK whose function names a table without its schema works in a batch as for the application."""
+    application.execute(
+        "CREATE FUNCTION public.known_member(wanted integer) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN RETURN EXISTS (SELECT FROM members WHERE id = wanted); END $$"
+    )
+    application.execute("ALTER TABLE public.claims ADD CHECK (public.known_member(member_id))")
+    outcomes = run(application, config)
+    assert {outcome.state for outcome in outcomes.values()} == {"completed"}
+    assert wrong_rows(application, "public.claims") == 0
