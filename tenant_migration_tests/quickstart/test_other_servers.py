@@ -1,4 +1,4 @@
-"""The workflow on the machine's own PostgreSQL, where it has one that is not embedded: the oldest supported."""
+"""The workflow on the machine's own PostgreSQL, where it has one that is not embedded: the oldest one."""
 
 from __future__ import annotations
 
