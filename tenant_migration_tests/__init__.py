@@ -1,1 +1,1 @@
-"""The tests mirror the package: one folder for each of its folders; `benchmarks/` is never part of a test run."""
+"""The tests mirror the package: a folder for each of its folders; `benchmarks/` is no part of a run."""

@@ -112,7 +112,7 @@ class Servers:
 
 def _remove_leftovers() -> None:
     """Stop and remove what a test run that was killed left behind."""
-    for folder in Path("/tmp").glob(f"{_FOLDER_PREFIX}*"):  # noqa: S108
+    for folder in Path("/tmp").glob(f"{_FOLDER_PREFIX}*"):
         owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
         ours = folder.stat().st_uid == os.geteuid()
         if not ours or not owner.isdigit() or Path(f"/proc/{owner}").exists():
