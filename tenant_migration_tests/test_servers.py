@@ -29,6 +29,7 @@ def test_each_test_has_an_empty_database_of_its_own(server, database, connection
 def test_owner_owns_the_database_and_its_schema(connection):
     found = connection.execute(
         "SELECT pg_get_userbyid(d.datdba), pg_get_userbyid(n.nspowner) "
-        "FROM pg_database AS d, pg_namespace AS n WHERE d.datname = current_database() AND n.nspname = 'public'"
+        "FROM pg_database AS d, pg_namespace AS n "
+        "WHERE d.datname = current_database() AND n.nspname = 'public'"
     ).fetchone()
     assert found == (OWNER, OWNER)
