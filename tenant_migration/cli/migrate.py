@@ -169,6 +169,7 @@ def _dry_run(target: Target, request: Request) -> None:
                 tenants=request.tenants,
                 with_parents=request.with_parents,
                 skip_validation=request.skip_validation,
+                dry_run=True,
             )
         except (Refused, PlanOutdated) as refusal:
             refusals.append(str(refusal))

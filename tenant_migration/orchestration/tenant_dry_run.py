@@ -56,6 +56,7 @@ def _dry_run(
             plan,
             tables=config.tables or None,
             tenants=[tenant_id(context.partition_key)],
+            dry_run=True,
         )
         return [
             (table, dry_run_table(opened.connection, plan, table, tenants=scope.tenants))

@@ -139,7 +139,7 @@ def _migrate(
     with _session(connection, database_url) as session:
         if dry_run:
             plan = build_plan(session, settings)
-            scope = resolve_scope(session, settings, plan, tables=tables, tenants=tenants)
+            scope = resolve_scope(session, settings, plan, tables=tables, tenants=tenants, dry_run=True)
             return [dry_run_table(session, plan, table, tenants=scope.tenants) for table in scope.tables]
         plan = stored_or_new_plan(session, settings, actor=actor())
         return migrate(

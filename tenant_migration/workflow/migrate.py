@@ -22,7 +22,13 @@ from tenant_migration.backfill.states import State, set_pair_states
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
 from tenant_migration.database.connection import usable
-from tenant_migration.errors import DatabaseUnavailable, Refused, RunStopped, TenantMigrationError
+from tenant_migration.errors import (
+    DatabaseUnavailable,
+    PlanOutdated,
+    Refused,
+    RunStopped,
+    TenantMigrationError,
+)
 from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.model import CheckResult
@@ -61,12 +67,14 @@ def resolve_scope(
     tenants: Sequence[str] | None = None,
     with_parents: bool = False,
     skip_validation: bool = False,
+    dry_run: bool = False,
 ) -> Scope:
     """Turn names into a scope that may start now. Reads only.
 
     Raises:
         UnknownTable, UnknownTenant: a name that is not known.
-        PlanOutdated: a table changed since its plan was stored.
+        PlanOutdated: a table changed since its plan was stored, and was asked for by name, or is the only one;
+            in a run over all tables it is refused alone, by `migrate_table`. In a dry run always.
         Refused: a hazard of the plan, a parent that is pending, or, for all tenants, an unmapped tenant.
     """
     chosen = select_tables(plan, tables)
@@ -74,13 +82,26 @@ def resolve_scope(
     if with_parents:
         chosen = add_parents(plan, chosen)
     refuse_table_hazards(chosen)
-    for table in chosen:
-        refuse_if_changed(connection, config, table)
+    changed = _changes(connection, config, chosen)
+    if changed and (dry_run or tables is not None or len(changed) == len(chosen)):
+        raise PlanOutdated("\n".join(changed))
     scope = Scope(tuple(chosen), None if selected is None else tuple(selected))
     _refuse_pending_parents(connection, config, scope)
     if selected is None and not skip_validation:
         _refuse_unmapped_tenants(connection, config, plan, scope)
     return scope
+
+
+def _changes(
+    connection: psycopg.Connection, config: MigrationConfig, tables: Sequence[TablePlan]
+) -> list[str]:
+    changes = []
+    for table in tables:
+        try:
+            refuse_if_changed(connection, config, table)
+        except PlanOutdated as change:
+            changes.append(str(change))
+    return changes
 
 
 def begin(
@@ -124,6 +145,7 @@ def migrate_table(
 ) -> TableOutcome:
     """Migrate one table for the tenants of the run's scope.
 
+    0. A table that changed since its plan was stored is refused, with the difference.
     1. Tenants whose parents are not completed are blocked; the others go on.
     2. The checks before; what blocks fails the table, nothing is written.
     3. The backfill, in committed batches.
@@ -134,7 +156,8 @@ def migrate_table(
         What became of it. What a batch committed stays, journaled, also when the outcome is `failed`.
 
     Raises:
-        LeaseHeld, RunStopped, psycopg.OperationalError: the operation could not go on at all; recorded first.
+        PlanOutdated, LeaseHeld, psycopg.Error: the table could not go on at all; recorded first.
+        RunStopped: nor may any other table of the run.
     """
     started = time.monotonic()
     work = _TableWork(connection, config, plan, table, run)
@@ -148,6 +171,40 @@ def migrate_table(
     detail: dict[str, object] | None = {"reason": outcome.reason} if outcome.reason else None
     work.record(outcome.state, started, counts={"rows_migrated": rows}, detail=detail)
     return outcome
+
+
+def attempt_table(
+    connection: psycopg.Connection,
+    config: MigrationConfig,
+    plan: Plan,
+    table: TablePlan,
+    *,
+    run: Run,
+    tenants: Sequence[str] | None = None,
+    skip_validation: bool = False,
+    progress: ProgressCallback | None = None,
+) -> TableOutcome:
+    """As `migrate_table`; but what keeps only this table from going on is its outcome, and the run goes on.
+
+    Raises:
+        RunStopped: no other table of the run may start.
+        DatabaseUnavailable: nor could it.
+    """
+    try:
+        return migrate_table(
+            connection,
+            config,
+            plan,
+            table,
+            run=run,
+            tenants=tenants,
+            skip_validation=skip_validation,
+            progress=progress,
+        )
+    except (RunStopped, DatabaseUnavailable):
+        raise
+    except (TenantMigrationError, psycopg.Error) as error:
+        return TableOutcome(table.qualified_name, "failed", _sentence(error))
 
 
 @dataclass(frozen=True)
@@ -165,6 +222,8 @@ class _TableWork:
     ) -> TableOutcome:
         """Take the steps of `migrate_table`."""
         name = self.table.qualified_name
+        with usable(self.connection) as connection:
+            refuse_if_changed(connection, self.config, self.table)
         in_scope = list(self.run.tenants) if tenants is None else list(tenants)
         waiting = self._block_waiting_tenants(in_scope)
         free = [tenant for tenant in in_scope if tenant not in waiting]
@@ -252,7 +311,9 @@ class _TableWork:
         undecided = [tenant for tenant in tenants if states[tenant] != State.FAILED.value]
         failed = [tenant for tenant in undecided if tenant in spoilt]
         completed = [tenant for tenant in undecided if tenant not in spoilt]
-        self._set_states(failed, State.FAILED, f"verification: {describe_blocking(after)}")
+        reasons = {tenant: f"verification: {describe_blocking(after, tenant)}" for tenant in failed}
+        for reason in set(reasons.values()):
+            self._set_states([tenant for tenant in failed if reasons[tenant] == reason], State.FAILED, reason)
         self._set_states(completed, State.COMPLETED, "verified")
 
     def _states_of(self, tenants: Sequence[str]) -> dict[str, str]:
@@ -332,7 +393,7 @@ def migrate(
     try:
         for table in scope.tables:
             outcomes.append(
-                migrate_table(
+                attempt_table(
                     connection,
                     config,
                     plan,

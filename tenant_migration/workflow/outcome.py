@@ -32,14 +32,24 @@ class TableOutcome:
         return tuple(check for check in (*self.before, *self.after) if check.blocks)
 
 
-def describe_blocking(checks: tuple[CheckResult, ...]) -> str:
-    """Return one sentence for each check that blocks: what, how many, which, or why it could not run."""
+def describe_blocking(checks: tuple[CheckResult, ...], tenant: str | None = None) -> str:
+    """Return one sentence for each check that blocks: what, how many, which, or why it could not run.
+
+    Args:
+        checks: results of one table.
+        tenant: count this tenant's part only, where the check names its tenants.
+    """
     sentences = []
     for check in checks:
         if not check.blocks:
             continue
         if check.outcome is Outcome.ERRORED:
             sentences.append(f"check {check.name} could not run: {check.reason}")
+            continue
+        by_tenant = check.details.get("tenants") or {}
+        if tenant is not None and by_tenant:
+            if tenant in by_tenant:
+                sentences.append(f"{check.description}: {by_tenant[tenant]:,}")
             continue
         examples = f" ({', '.join(check.examples)})" if check.examples else ""
         sentences.append(f"{check.description}: {check.count:,}{examples}")

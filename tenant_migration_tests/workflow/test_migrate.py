@@ -10,7 +10,7 @@ from tenant_migration.config import MigrationConfig
 from tenant_migration.errors import PlanOutdated, Refused, UnknownTable, UnknownTenant
 from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.storage import store_plan
-from tenant_migration.workflow.migrate import migrate, resolve_scope
+from tenant_migration.workflow.migrate import begin, migrate, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.prepare import stored_or_new_plan
 from tenant_migration_tests.workflow.conftest import TENANTS
@@ -138,8 +138,7 @@ def test_a_bad_row_fails_its_tenant_blocks_its_children_and_nobody_else(applicat
     assert "in quarantine" in str(mapping_rows(application)["acme"][4])
 
     application.execute("ALTER TABLE public.members DROP CONSTRAINT refuses_one")
-    with pytest.raises(PlanOutdated, match="gone: constraint refuses_one"):
-        run(application, config)
+    assert "gone: constraint refuses_one" in str(run(application, config)["public.members"].reason)
     store_plan(application, build_plan(application, config), "test")
     again = run(application, config)
     assert {outcome.state for outcome in again.values()} == {"completed"}
@@ -176,9 +175,32 @@ def test_a_table_that_changed_since_its_plan_is_refused_alone(application, confi
     application.execute("ALTER TABLE public.notes ADD COLUMN extra integer")
     with pytest.raises(PlanOutdated, match=r"public\.notes"):
         resolve_scope(application, config, plan, tables=["notes"])
-    assert [
-        table.table_name for table in resolve_scope(application, config, plan, tables=["members"]).tables
-    ] == ["members"]
+    with pytest.raises(PlanOutdated, match=r"public\.notes"):
+        resolve_scope(application, config, plan, dry_run=True)
+    outcomes = run(application, config)
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {
+        "public.members": "completed",
+        "public.claims": "completed",
+        "public.notes": "failed",
+    }
+    assert "extra" in str(outcomes["public.notes"].reason)
+
+
+def test_a_table_that_somebody_else_works_on_fails_alone(application):
+    config = MigrationConfig.model_validate({"defaults": {"lease_wait_s": 0}})
+    plan = stored_or_new_plan(application, config, actor="test")
+    scope = resolve_scope(application, config, plan)
+    other = begin(application, config, plan, scope, actor="somebody else")
+    application.execute(
+        "SELECT tenant_migration.acquire_lease("
+        "gen_random_uuid(), table_id, NULL, %s, 'run 1 of somebody', '1 min') FROM tenant_migration.managed_tables WHERE table_name = 'members'",
+        [other.run_id],
+    )
+    outcomes = run(application, config)
+    assert outcomes["public.members"].state == "failed"
+    assert "run 1 of somebody" in str(outcomes["public.members"].reason)
+    assert outcomes["public.claims"].state == "blocked"
+    assert outcomes["public.notes"].state == "completed"
 
 
 def test_every_operation_is_in_the_audit_log_with_counts_also_when_refused_tables_fail(application, config):
