@@ -73,7 +73,7 @@ def resolve_scope(
 
     Raises:
         UnknownTable, UnknownTenant: a name that is not known.
-        PlanOutdated: a table changed since its plan was stored, and was asked for by name, or is the only one;
+        PlanOutdated: a table changed since its plan was stored and was asked for by name, or is the only one;
             in a run over all tables it is refused alone, by `migrate_table`. In a dry run always.
         Refused: a hazard of the plan, a parent that is pending, or, for all tenants, an unmapped tenant.
     """

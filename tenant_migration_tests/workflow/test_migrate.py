@@ -192,8 +192,8 @@ def test_a_table_that_somebody_else_works_on_fails_alone(application):
     scope = resolve_scope(application, config, plan)
     other = begin(application, config, plan, scope, actor="somebody else")
     application.execute(
-        "SELECT tenant_migration.acquire_lease("
-        "gen_random_uuid(), table_id, NULL, %s, 'run 1 of somebody', '1 min') FROM tenant_migration.managed_tables WHERE table_name = 'members'",
+        "SELECT tenant_migration.acquire_lease(gen_random_uuid(), table_id, NULL, %s, 'run 1 of somebody',"
+        " '1 min') FROM tenant_migration.managed_tables WHERE table_name = 'members'",
         [other.run_id],
     )
     outcomes = run(application, config)
