@@ -159,7 +159,7 @@ class Tour:
 
     def _dry_run(self) -> None:
         with self._section("What would be done; nothing is changed"):
-            _command("migrate", "--dry-run", first=23, last=1)
+            _command("migrate", "--dry-run", first=20, last=1)
 
     def _migrate(self) -> None:
         with self._section("The migration, as a run of Dagster's job migrate_all"):
