@@ -63,7 +63,8 @@ SELECT t.oid::bigint AS oid, n.nspname::text AS schema, t.typname::text AS name,
              coalesce(bool_or(amname = 'btree'), false) AS btree
         FROM classes
        WHERE type_oid = t.oid
-          OR type_oid IN (SELECT casttarget FROM pg_cast WHERE castsource = t.oid AND castmethod = 'b')
+          OR type_oid IN (SELECT casttarget FROM pg_cast
+                           WHERE castsource = t.oid AND castmethod = 'b' AND castcontext = 'i')
           OR (type_oid = 'anyenum'::regtype AND t.typtype = 'e')
           OR (type_oid = 'anyrange'::regtype AND t.typtype = 'r')
           OR (type_oid = 'anymultirange'::regtype AND t.typtype = 'm')

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -42,28 +43,50 @@ def table_of(plan: Plan, name: str) -> TablePlan:
     return found
 
 
+def _load(server: Server, connection: psycopg.Connection, name: str) -> None:
+    if schemas.needs_superuser(name):
+        with psycopg.connect(server.superuser_url(connection.info.dbname), autocommit=True) as superuser:
+            schemas.load(connection, name, superuser=superuser)
+    else:
+        schemas.load(connection, name)
+
+
 @pytest.fixture
 def load_schema(server: Server, connection: psycopg.Connection) -> Callable[[str], psycopg.Connection]:
-    """Load a schema into the test's database; returns the owner's connection."""
+    """Load a schema into the test's own database; returns the owner's connection."""
 
     def load(name: str) -> psycopg.Connection:
-        if schemas.needs_superuser(name):
-            with psycopg.connect(server.superuser_url(connection.info.dbname), autocommit=True) as superuser:
-                schemas.load(connection, name, superuser=superuser)
-        else:
-            schemas.load(connection, name)
+        _load(server, connection, name)
         return connection
 
     return load
 
 
+@pytest.fixture(scope="session")
+def shared_urls(server: Server) -> Iterator[Callable[[str], str]]:
+    """URL of a database with this schema, loaded once for all tests that only read."""
+    databases: dict[str, str] = {}
+
+    def url(name: str) -> str:
+        if name not in databases:
+            databases[name] = server.create_database()
+            with psycopg.connect(server.url(databases[name]), autocommit=True) as connection:
+                _load(server, connection, name)
+        return server.url(databases[name])
+
+    yield url
+    for database in databases.values():
+        server.drop_database(database)
+
+
 @pytest.fixture
-def plan_schema(load_schema: Callable[[str], psycopg.Connection], database: str) -> Callable[..., Plan]:
-    """Load a schema and plan it on a connection that refuses every write."""
+def read_schema(shared_urls: Callable[[str], str]) -> Iterator[Callable[[str], psycopg.Connection]]:
+    """Open a connection, which refuses every write, to the shared database with this schema."""
+    with ExitStack() as connections:
+        yield lambda name: connections.enter_context(connect(shared_urls(name), read_only=True))
 
-    def plan(name: str, **more: Any) -> Plan:
-        load_schema(name)
-        with connect(database, read_only=True) as reader:
-            return build_plan(reader, configuration(name, **more))
 
-    return plan
+@pytest.fixture
+def plan_schema(read_schema: Callable[[str], psycopg.Connection]) -> Callable[..., Plan]:
+    """Plan a schema on a connection that refuses every write."""
+    return lambda name, **more: build_plan(read_schema(name), configuration(name, **more))

@@ -1,4 +1,4 @@
-"""Tables are found by name and by foreign key, in all schemas; the configuration includes, excludes and decides."""
+"""Tables are found by name and by foreign key, in all schemas; the configuration has the last word."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def keys(discovery: Discovery) -> dict[str, tuple[str, str]]:
     return {str(table.name): (table.tenant_column.name, table.found_by) for table in discovery.managed}
 
 
-def test_by_name_whatever_the_foreign_keys_say(load_schema: Load) -> None:
-    assert keys(found(load_schema("no_foreign_key"))) == {
+def test_by_name_whatever_the_foreign_keys_say(read_schema: Load) -> None:
+    assert keys(found(read_schema("no_foreign_key"))) == {
         "public.declared": ("tenant_id", "name"),
         "public.undeclared": ("tenant_id", "name"),
     }
 
 
-def test_by_foreign_key_to_where_tenants_live_but_not_the_tenants_themselves(load_schema: Load) -> None:
-    discovery = found(load_schema("foreign_key_only"))
+def test_by_foreign_key_to_where_tenants_live_but_not_the_tenants_themselves(read_schema: Load) -> None:
+    discovery = found(read_schema("foreign_key_only"))
     assert keys(discovery) == {
         "public.by_reference": ("owning_account", "foreign key"),
         "public.named": ("tenant_id", "name"),
@@ -45,8 +45,8 @@ def test_by_foreign_key_to_where_tenants_live_but_not_the_tenants_themselves(loa
     assert {(str(table), column) for table, column in discovery.tenant_homes} == {("public.tenants", "id")}
 
 
-def test_a_key_that_is_named_in_the_configuration_says_where_tenants_live_too(load_schema: Load) -> None:
-    connection = load_schema("foreign_key_only")
+def test_a_key_that_is_named_in_the_configuration_says_where_tenants_live_too(read_schema: Load) -> None:
+    connection = read_schema("foreign_key_only")
     discovery = found(
         connection,
         tenant_key_columns=["no_such_name"],
@@ -79,8 +79,8 @@ def test_two_key_names_with_exact_case(plan_schema: Callable[..., Plan]) -> None
     assert "tables.public.Both.tenant_id_column" in table_of(plan, "Both").refusals[0].way_out
 
 
-def test_a_table_with_two_keys_is_decided_by_the_configuration(load_schema: Load) -> None:
-    connection = load_schema("two_key_names")
+def test_a_table_with_two_keys_is_decided_by_the_configuration(read_schema: Load) -> None:
+    connection = read_schema("two_key_names")
     plan = build_plan(
         connection,
         MigrationConfig.model_validate(
@@ -234,15 +234,14 @@ def test_every_type_of_key_keeps_its_own_type(plan_schema: Callable[..., Plan]) 
     ],
 )
 def test_a_configuration_that_does_not_fit_the_database_is_refused_by_name(
-    load_schema: Load, config: dict[str, Any], error: type[Exception], message: str
+    read_schema: Load, config: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    connection = load_schema("no_foreign_key")
     with pytest.raises(error, match=message):
-        build_plan(connection, MigrationConfig.model_validate(config))
+        build_plan(read_schema("no_foreign_key"), MigrationConfig.model_validate(config))
 
 
-def test_a_child_by_inheritance_cannot_be_configured(load_schema: Load) -> None:
-    connection = load_schema("inheritance")
+def test_a_child_by_inheritance_cannot_be_configured(read_schema: Load) -> None:
+    connection = read_schema("inheritance")
     with pytest.raises(ConfigurationError, match="inherits from another table; configure its parent"):
         found(connection, tables={"cars": {}})
 

@@ -180,6 +180,8 @@ def test_every_hazard_in_the_code_is_planted_in_a_schema_or_has_a_test_of_its_ow
     }
     assert in_code == planted | TESTED_ELSEWHERE
     assert not planted & TESTED_ELSEWHERE
+    others = "\n".join(p.read_text() for p in Path(__file__).parent.glob("test_*.py") if p != Path(__file__))
+    assert {name for name in TESTED_ELSEWHERE - {COMMON} if f'"{name}"' not in others} == set()
 
 
 def test_an_index_that_leads_with_the_key_is_found(plan_schema: Callable[..., Plan]) -> None:

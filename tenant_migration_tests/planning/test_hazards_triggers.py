@@ -87,8 +87,8 @@ def test_a_guard_of_a_trigger_that_has_a_condition_keeps_the_condition(
 ) -> None:
     connection = load_schema("triggers")
     connection.execute(
-        "CREATE TRIGGER conditional BEFORE UPDATE ON public.quiet FOR EACH ROW WHEN (NEW.id > 1 OR NEW.id < 0)"
-        " EXECUTE FUNCTION public.touch()"
+        "CREATE TRIGGER conditional BEFORE UPDATE ON public.quiet FOR EACH ROW"
+        " WHEN (NEW.id > 1 OR NEW.id < 0) EXECUTE FUNCTION public.touch()"
     )
     hazard = table_of(build_plan(connection, MigrationConfig()), "quiet").refusals[0]
     connection.execute(hazard.way_out.split("guarded by: ")[1].split("; `fire`")[0])
@@ -116,8 +116,10 @@ def test_the_trigger_of_a_single_partition_counts(load_schema: Callable[[str], p
     connection.execute(
         "CREATE FUNCTION public.final() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION 'final'; END $$;"
-        "CREATE TRIGGER final BEFORE UPDATE ON public.events_2024 FOR EACH ROW EXECUTE FUNCTION public.final();"
-        "CREATE TRIGGER everywhere BEFORE UPDATE ON public.regions FOR EACH ROW EXECUTE FUNCTION public.final()"
+        "CREATE TRIGGER final BEFORE UPDATE ON public.events_2024 FOR EACH ROW"
+        " EXECUTE FUNCTION public.final();"
+        "CREATE TRIGGER everywhere BEFORE UPDATE ON public.regions FOR EACH ROW"
+        " EXECUTE FUNCTION public.final()"
     )
     plan = build_plan(connection, MigrationConfig())
     assert [hazard.name for hazard in table_of(plan, "events").refusals] == ["trigger_raises"]

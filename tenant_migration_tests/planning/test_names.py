@@ -47,7 +47,7 @@ def test_an_unknown_table_is_answered_with_the_nearest(text: str, nearest: str) 
 
 
 def test_no_name_is_proposed_when_none_is_near() -> None:
-    with pytest.raises(UnknownTable, match="which does not exist$"):
+    with pytest.raises(UnknownTable, match=r"which does not exist$"):
         NAMES.require("zzzzzz.qqqqqq", where="tables")
 
 

@@ -202,7 +202,8 @@ def test_conditions(condition: str, expected: Firing) -> None:
             Firing.GUARDED,
         ),
         (
-            "IF coalesce(current_setting('tenant_migration.backfill', true), '') = 'on' THEN RETURN NEW; END IF;",
+            "IF coalesce(current_setting('tenant_migration.backfill', true), '') = 'on'"
+            " THEN RETURN NEW; END IF;",
             Firing.GUARDED,
         ),
         (
@@ -226,6 +227,7 @@ def test_guards_in_the_body(body: str, expected: Firing) -> None:
 def test_a_guard_is_added_to_the_condition_that_is_there() -> None:
     assert guard_statement(with_condition("(new.id > 1)")) == (
         "CREATE OR REPLACE TRIGGER t BEFORE UPDATE ON public.x FOR EACH ROW WHEN (((new.id > 1)) AND "
-        "current_setting('tenant_migration.backfill', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION public.f()"
+        "current_setting('tenant_migration.backfill', true) IS DISTINCT FROM 'on')"
+        " EXECUTE FUNCTION public.f()"
     )
     assert guard_statement(trigger(definition="CREATE CONSTRAINT TRIGGER t AFTER UPDATE ...")) is None

@@ -1,8 +1,8 @@
 """Small schemas with one property of real ones each, for every test that needs it.
 
-`NAME.sql` makes and fills the tables, as the database's owner. `NAME.superuser.sql`, where there is one, is run
-before it as a superuser. `organizations.sql` comes first, except for the schemas that bring organizations of
-their own (`organizations_*`). Organization number n has the id `organization(n)`, the slug of the n-th tenant.
+`NAME.sql` makes and fills the tables, as the database's owner. `NAME.superuser.sql`, where there is one, is
+run before it as a superuser. `organizations.sql` comes first, except for the schemas that bring organizations
+of their own (`organizations_*`). Organization number n has the id `organization(n)`.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def map_tenants(
     connection: psycopg.Connection, mapping: Mapping[str, int], *, interface_schema: str = "public"
 ) -> None:
     """Insert mappings, tenant -> number of its organization; needs the installed schema."""
-    statement = sql.SQL("INSERT INTO {}.tenant_org_mappings (tenant_id, organization_id) VALUES (%s, %s)").format(
-        sql.Identifier(interface_schema)
-    )
+    statement = sql.SQL(
+        "INSERT INTO {}.tenant_org_mappings (tenant_id, organization_id) VALUES (%s, %s)"
+    ).format(sql.Identifier(interface_schema))
     with connection.cursor() as cursor:
         cursor.executemany(statement, [(tenant, organization(number)) for tenant, number in mapping.items()])
 
