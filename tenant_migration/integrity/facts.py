@@ -15,19 +15,19 @@ from tenant_migration.planning.model import Plan, Relation, TablePlan
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _TABLES = """
-SELECT w.number, m.table_id, a.attnum IS NOT NULL, j.oid IS NOT NULL, coalesce(r.pairs, 0),
-    coalesce(r.kept, 0)
+SELECT w.number, m.table_id, a.attnum IS NOT NULL, j.oid IS NOT NULL, r.pairs, r.row_count, r.kept
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(organization_columns)s::text[])
      WITH ORDINALITY AS w(table_schema, table_name, organization_column, number)
 LEFT JOIN pg_namespace AS n ON n.nspname = w.table_schema
 LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.table_name
 LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = w.organization_column AND NOT a.attisdropped
-LEFT JOIN tenant_migration.managed_tables AS m ON m.table_schema = w.table_schema AND m.table_name =
-    w.table_name
-LEFT JOIN pg_class AS j ON j.relnamespace = 'tenant_migration'::regnamespace AND j.relname = 'journal_' ||
-    m.table_id
+LEFT JOIN tenant_migration.managed_tables AS m
+       ON m.table_schema = w.table_schema AND m.table_name = w.table_name
+LEFT JOIN pg_class AS j
+       ON j.relnamespace = 'tenant_migration'::regnamespace AND j.relname = 'journal_' || m.table_id
 LEFT JOIN LATERAL (
-    SELECT count(*) AS pairs, sum(s.rows_kept) AS kept
+    SELECT count(*) AS pairs, coalesce(sum(s.rows_migrated + s.rows_kept), 0)::bigint AS row_count,
+           coalesce(sum(s.rows_kept), 0)::bigint AS kept
     FROM tenant_migration.table_states AS s JOIN tenant_migration.tenants AS t USING (tenant_number)
     WHERE s.table_id = m.table_id AND s.state = ANY (%(states)s::text[])
       AND (%(tenants)s::text[] IS NULL OR t.tenant_id = ANY (%(tenants)s::text[]))
@@ -93,11 +93,14 @@ def read_facts(
             organization_column_exists=has_column,
             has_journal=has_journal,
             recorded_pairs=pairs,
+            recorded_rows=row_count,
             kept_rows=kept,
             unique_indexes=tuple(indexes.get(number, ())),
             equality_by_type=equality_by_type,
         )
-        for number, table_id, has_column, has_journal, pairs, kept in connection.execute(_TABLES, given)
+        for number, table_id, has_column, has_journal, pairs, row_count, kept in connection.execute(
+            _TABLES, given
+        )
     }
 
 

@@ -14,6 +14,7 @@ from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import transaction
 from tenant_migration.integrity.facts import Connection
 from tenant_migration.integrity.model import CheckResult, Outcome, Phase
+from tenant_migration.integrity.planner import set_planner
 from tenant_migration.integrity.questions import (
     Question,
     blank_result,
@@ -87,6 +88,7 @@ def run_checks(
                 situation = read_situation(
                     connection, plan, config, [wanted[n] for n in waiting], asked_about
                 )
+                set_planner(connection, situation)
         except psycopg.Error as error:
             for number in waiting:
                 results[number] = errored(results[number], error)

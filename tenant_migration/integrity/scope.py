@@ -38,6 +38,8 @@ class TableFacts:
     has_journal: bool
     recorded_pairs: int
     """Tenants in scope that are recorded as migrated in this table."""
+    recorded_rows: int = 0
+    """Rows that these tenants had migrated or kept."""
     kept_rows: int = 0
     """Rows of these tenants whose own value was recorded and left alone."""
     unique_indexes: tuple[UniqueIndex, ...] = ()

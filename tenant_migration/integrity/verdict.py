@@ -23,6 +23,7 @@ def verdict(
     expected: sql.Composable = _NOTHING_EXPECTED,
     examples: sql.Composable = _NO_EXAMPLES,
     details: sql.Composable = _NO_DETAILS,
+    details_when_passed: bool = False,
 ) -> Verdict:
     """Return the SELECT of a check.
 
@@ -34,11 +35,12 @@ def verdict(
         examples: expression of type text[]: at most ten. It is asked for only when something is wrong, so
             that a healthy table pays for no second scan.
         details: expression of type jsonb, asked for only when something is wrong.
+        details_when_passed: ask for them always; for what costs nothing.
     """
     return sql.SQL(
         "SELECT v.rows_checked, v.expected, v.count, "
         "CASE WHEN v.count > 0 THEN {examples} ELSE '{{}}' END AS examples, "
-        "CASE WHEN v.count > 0 THEN {details} ELSE '{{}}' END AS details "
+        "CASE WHEN {with_details} THEN {details} ELSE '{{}}' END AS details "
         "FROM (SELECT coalesce({rows_checked}, 0)::bigint AS rows_checked, ({expected})::bigint AS expected, "
         "coalesce({count}, 0)::bigint AS count FROM {source}) AS v"
     ).format(
@@ -47,6 +49,7 @@ def verdict(
         count=count,
         examples=sql.SQL("({})::text[]").format(examples),
         details=sql.SQL("({})::jsonb").format(details),
+        with_details=sql.SQL("true" if details_when_passed else "v.count > 0"),
         source=source,
     )
 

@@ -114,3 +114,30 @@ def test_migrated_keys_of_every_type_are_verified(database_of_types: str) -> Non
             assert one(of_one, "rows_have_organization", f"public.t{number}").details["tenants"] == {
                 key.spelled: 1
             }
+
+
+def test_rows_are_found_by_keys_of_any_type(server: Server) -> None:
+    """A key whose type has no hash of its own among them."""
+    name = server.create_database()
+    url = server.url(name)
+    with psycopg.connect(url, autocommit=True) as application, connect(url) as connection:
+        application.execute(
+            "CREATE TABLE organizations (id uuid PRIMARY KEY, parent_id uuid, slug text, name text); "
+            "INSERT INTO organizations VALUES ('00000000-0000-4000-8000-000000000001'); "
+            "CREATE TABLE visits (address inet, mask bit varying(8), price money, tenant_id text, "
+            "PRIMARY KEY (address, mask, price)); "
+            "INSERT INTO visits SELECT '10.0.0.1'::inet + i, B'101', i::money, 'a' "
+            "FROM generate_series(1, 5) i"
+        )
+        install(connection, MigrationConfig())
+        application.execute("INSERT INTO tenant_org_mappings SELECT 'a', id FROM organizations")
+        migrate(url, {})
+        plan = build_plan(connection, MigrationConfig())
+        results = run_checks_after(connection, plan, MigrationConfig())
+        assert failed(results) == set()
+        assert one(results, "nothing_lost", "public.visits").rows_checked == 5
+        application.execute("DELETE FROM visits WHERE address = '10.0.0.3'")
+        results = run_checks_after(connection, plan, MigrationConfig())
+        assert failed(results) == {"nothing_lost"}
+        assert one(results, "nothing_lost", "public.visits").examples[0].startswith("address=10.0.0.3")
+    server.drop_database(name)

@@ -12,8 +12,8 @@ from psycopg import sql
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.model import SAMPLE_LIMIT
 from tenant_migration.integrity.scope import TableScope, nothing_recorded
-from tenant_migration.integrity.sources.journal import entry_key, journaled_rows
-from tenant_migration.integrity.sources.rows_after import ROWS_AFTER, recorded_pairs
+from tenant_migration.integrity.sources.journal import each_key, entry_key
+from tenant_migration.integrity.sources.rows_after import ROWS_AFTER
 from tenant_migration.integrity.verdict import verdict
 
 # One entry too many for a key is one thing wrong, though the number of entries differs by it too.
@@ -31,7 +31,8 @@ FROM ({by_tenant}) AS d WHERE d.entries <> d.rows_migrated
 
 _DETAILS = """
 jsonb_build_object(
-    'tenants', (SELECT jsonb_object_agg(d.tenant_id, d.wrong) FROM ({by_tenant}) AS d WHERE d.wrong > 0),
+    'tenants', (SELECT coalesce(jsonb_object_agg(d.tenant_id, d.wrong), '{{}}') FROM ({by_tenant}) AS d
+                WHERE d.wrong > 0),
     'changed_by_application', (SELECT coalesce(sum(changed), 0) FROM journal_keys),
     'gone', (SELECT coalesce(sum(gone), 0) FROM journal_keys))
 """
@@ -60,6 +61,7 @@ def _build(scope: TableScope) -> Verdict:
             examples, sql.Literal(SAMPLE_LIMIT)
         ),
         details=sql.SQL(_DETAILS).format(by_tenant=by_tenant),
+        details_when_passed=True,
     )
 
 
@@ -75,9 +77,8 @@ def _wrong_rows(scope: TableScope) -> sql.Composed:
 
 
 def _repeated_keys(scope: TableScope) -> sql.Composed:
-    return sql.SQL("SELECT {example} AS example FROM ({entries}) AS e WHERE e.times > 1").format(
-        example=entry_key(scope, "e"),
-        entries=journaled_rows(scope, sql.SQL("({}) AS r").format(recorded_pairs(scope))),
+    return sql.SQL("SELECT {example} AS example FROM ({each_key}) AS e WHERE e.times > 1").format(
+        example=entry_key(scope, "e"), each_key=each_key(scope)
     )
 
 

@@ -6,8 +6,8 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope, nothing_recorded
-from tenant_migration.integrity.sources.journal import entry_key, journaled_rows, same_row
-from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER, recorded_pairs
+from tenant_migration.integrity.sources.journal import each_key, entry_key, same_row
+from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER
 from tenant_migration.integrity.sources.tables import column, table_name
 from tenant_migration.integrity.verdict import first_examples, tenants_detail, verdict
 
@@ -16,7 +16,8 @@ SELECT r.tenant_id, j.gone AS wrong FROM journal_keys AS j JOIN recorded AS r US
 """
 
 _GONE_ROWS = """
-SELECT {example} AS example FROM ({entries}) AS e LEFT JOIN {table} AS t ON {same_row} WHERE {found} IS NULL
+SELECT {example} AS example FROM ({each_key}) AS e LEFT JOIN {table} AS t ON {same_row}
+WHERE {found} IS NULL
 """
 
 _MISSING_BY_TENANT = """
@@ -48,7 +49,7 @@ def _by_key(scope: TableScope) -> Verdict:
 def _gone_rows(scope: TableScope) -> sql.Composed:
     return sql.SQL(_GONE_ROWS).format(
         example=entry_key(scope, "e"),
-        entries=journaled_rows(scope, sql.SQL("({}) AS r").format(recorded_pairs(scope))),
+        each_key=each_key(scope),
         table=table_name(scope.table),
         same_row=same_row(scope, "t", "e"),
         found=column("t", scope.table.key_columns[0].name),
@@ -67,10 +68,11 @@ def _by_number() -> Verdict:
 
 
 def _wrong_rows(scope: TableScope) -> sql.Composed:
+    shared = ROWS_AFTER.build(scope)
     if _has_keys(scope):
-        return _gone_rows(scope)
+        return sql.SQL("WITH {} {}").format(shared, _gone_rows(scope))
     return sql.SQL("WITH {} SELECT m.* FROM ({}) AS m WHERE m.wrong > 0").format(
-        ROWS_AFTER.build(scope), sql.SQL(_MISSING_BY_TENANT)
+        shared, sql.SQL(_MISSING_BY_TENANT)
     )
 
 

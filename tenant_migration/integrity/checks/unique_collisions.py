@@ -13,6 +13,15 @@ from tenant_migration.integrity.sources.rows_before import mapping_of
 from tenant_migration.integrity.sources.tables import same_tenant, table_name, tenant_key
 from tenant_migration.integrity.verdict import first_examples, verdict
 
+# The index's own expressions name the table's columns bare, so they are computed where nothing else is in
+# sight.
+_ROWS = """
+SELECT m.tenant_id, m.organization_id, i.*
+FROM (SELECT {key} AS key{values} FROM {table} WHERE {predicate}) AS i
+JOIN (SELECT s.*, count(*) OVER (PARTITION BY s.organization_id) AS tenants FROM ({mapping}) AS s) AS m
+  ON {same_tenant} AND m.tenants > 1
+"""
+
 
 def _every_tenant(scope: TableScope) -> TableScope:
     """Return the scope without its tenants: a tenant collides with tenants that were not asked about."""
@@ -20,22 +29,14 @@ def _every_tenant(scope: TableScope) -> TableScope:
 
 
 def _rows_of(scope: TableScope, index: UniqueIndex) -> sql.Composed:
-    """Return a SELECT of (tenant_id, organization_id, value_1, ...): the rows of the index.
-
-    The index's own expressions name the table's columns bare, so they are computed where nothing else is in
-    sight.
-    """
-    values = sql.SQL("").join(
+    """Return a SELECT of (tenant_id, organization_id, value_1, ...): rows of tenants that share one."""
+    values = [
         sql.SQL(", {} AS {}").format(sql.SQL(expression), sql.Identifier(f"value_{number}"))
         for number, expression in enumerate(index.other_expressions, start=1)
-    )
-    return sql.SQL(
-        "SELECT m.tenant_id, m.organization_id, i.* FROM ("
-        "SELECT {key} AS key{values} FROM {table} WHERE {predicate}) AS i "
-        "JOIN ({mapping}) AS m ON {same_tenant}"
-    ).format(
+    ]
+    return sql.SQL(_ROWS).format(
         key=tenant_key(scope.table, scope.table.table_name),
-        values=values,
+        values=sql.SQL("").join(values),
         table=table_name(scope.table),
         predicate=sql.SQL(index.predicate or "TRUE"),
         mapping=mapping_of(_every_tenant(scope)),

@@ -16,8 +16,15 @@ from psycopg import sql
 from tenant_migration.integrity.check import Source
 from tenant_migration.integrity.scope import MIGRATED_STATES, TableScope
 from tenant_migration.integrity.sources.journal import journal_tables
+from tenant_migration.integrity.sources.key_sums import key_sum
 from tenant_migration.integrity.sources.rows_before import mapping_of, rows_by_key
-from tenant_migration.integrity.sources.tables import canonical_key, mappings, same_tenant, tenant_is_in_scope
+from tenant_migration.integrity.sources.tables import (
+    canonical_key,
+    column,
+    mappings,
+    same_tenant,
+    tenant_is_in_scope,
+)
 
 _RECORDED = """
 SELECT {canonical} AS key, n.tenant_id, s.tenant_number, m.organization_id AS mapped,
@@ -33,7 +40,7 @@ mapping AS MATERIALIZED ({mapping}),
 rows_by_key AS MATERIALIZED ({rows_by_key}),
 recorded AS MATERIALIZED ({recorded}),
 scan AS MATERIALIZED (
-    SELECT r.key, r.tenant_id, r.mapped, g.organization_id, g.row_count
+    SELECT r.key, r.tenant_id, r.tenant_number, r.mapped, g.organization_id, g.row_count, g.key_sum
     FROM recorded AS r JOIN rows_by_key AS g ON {same_tenant}),
 {journal}
 """
@@ -50,10 +57,17 @@ def recorded_pairs(scope: TableScope) -> sql.Composed:
     )
 
 
+def _key_sum(scope: TableScope) -> sql.Composable:
+    keys = scope.table.key_columns
+    if not keys or not scope.facts.has_journal:
+        return sql.SQL("NULL::numeric")
+    return key_sum(keys, [column("t", key.name) for key in keys])
+
+
 def _build(scope: TableScope) -> sql.Composed:
     return sql.SQL(_TABLES).format(
         mapping=mapping_of(scope),
-        rows_by_key=rows_by_key(scope),
+        rows_by_key=rows_by_key(scope, sql.SQL("{} AS key_sum").format(_key_sum(scope))),
         recorded=recorded_pairs(scope),
         same_tenant=same_tenant(scope, sql.Identifier("g", "key"), sql.Identifier("r", "key")),
         journal=journal_tables(scope),

@@ -30,7 +30,7 @@ WHERE {tenants} AND k.key IS NOT NULL ORDER BY k.key, m.tenant_id
 """
 
 _ROWS_BY_KEY = """
-SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count
+SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count{more}
 FROM {table} AS t WHERE {in_scope} GROUP BY 1, 2
 """
 
@@ -52,9 +52,10 @@ def mapping_of(scope: TableScope) -> sql.Composed:
     )
 
 
-def rows_by_key(scope: TableScope) -> sql.Composed:
-    """Return a SELECT of (key, organization_id, row_count): the scan."""
+def rows_by_key(scope: TableScope, *aggregates: sql.Composable) -> sql.Composed:
+    """Return a SELECT of (key, organization_id, row_count, ...): the scan, with further aggregates of `t`."""
     return sql.SQL(_ROWS_BY_KEY).format(
+        more=sql.SQL("").join(sql.SQL(", {}").format(aggregate) for aggregate in aggregates),
         key=tenant_key(scope.table, "t"),
         organization=organization(scope, "t"),
         table=table_name(scope.table),

@@ -1,0 +1,52 @@
+"""Collisions are found as the twin of the index would find them: its expressions, predicate and NULLs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenant_migration.integrity.model import Outcome
+from tenant_migration_tests.integrity.world import World, one
+
+_OTHER_INDEX = "ALTER TABLE profiles DROP CONSTRAINT profiles_tenant_id_email_key; {}"
+_SAME_BUT_FOR_CASE = (
+    "UPDATE profiles SET email = 'Both@' WHERE id = 11; UPDATE profiles SET email = 'both@' WHERE id = 21"
+)
+_NO_ADDRESS = "UPDATE profiles SET email = NULL WHERE id IN (11, 21)"
+_INCLUDED = "CREATE UNIQUE INDEX ON profiles (id) INCLUDE (tenant_id)"
+_LOWER = "CREATE UNIQUE INDEX ON profiles (lower(email), tenant_id)"
+_EMAIL = "CREATE UNIQUE INDEX ON profiles (tenant_id, email)"
+
+
+@pytest.mark.parametrize(
+    ("index", "rows", "count"),
+    [
+        pytest.param(_EMAIL, _SAME_BUT_FOR_CASE, 0, id="other values"),
+        pytest.param(_LOWER, _SAME_BUT_FOR_CASE, 1, id="an expression"),
+        pytest.param(
+            f"{_LOWER} WHERE email LIKE 'B%'", _SAME_BUT_FOR_CASE, 0, id="one outside the predicate"
+        ),
+        pytest.param(f"{_LOWER} WHERE email ~* '^b{{1}}'", _SAME_BUT_FOR_CASE, 1, id="both in the predicate"),
+        pytest.param(_EMAIL, _NO_ADDRESS, 0, id="nulls are distinct"),
+        pytest.param(f"{_EMAIL} NULLS NOT DISTINCT", _NO_ADDRESS, 1, id="nulls are not distinct"),
+        pytest.param(_INCLUDED, _NO_ADDRESS, None, id="not in the key"),
+    ],
+)
+def test_the_twin_of_the_index_decides(before: World, index: str, rows: str, count: int | None) -> None:
+    before.execute(_OTHER_INDEX.format(index))
+    before.execute(rows)
+    result = one(
+        before.check("pre-migration", tables=["public.profiles"]), "unique_collisions", "public.profiles"
+    )
+    if count is None:
+        assert (result.outcome, result.reason) == (Outcome.SKIPPED, "no unique index contains the tenant key")
+    else:
+        assert (result.outcome is Outcome.FAILED, result.count) == (count > 0, count)
+
+
+def test_tenants_of_different_organizations_do_not_collide(before: World) -> None:
+    before.execute("UPDATE profiles SET email = 'both@example.org' WHERE id IN (11, 31)")
+    result = one(before.check("pre-migration"), "unique_collisions", "public.profiles")
+    assert result.outcome is Outcome.PASSED
+    before.execute("DELETE FROM tenant_org_mappings WHERE tenant_id = 'alpha-two'")
+    result = one(before.check("pre-migration"), "unique_collisions", "public.profiles")
+    assert (result.outcome, result.reason) == (Outcome.SKIPPED, "no two tenants go to one organization")
