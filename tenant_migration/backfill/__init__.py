@@ -1,4 +1,4 @@
-"""The engine: moves the rows of one table to their organizations, in short committed batches with an exact undo.
+"""The engine: moves a table's rows to their organizations, in short batches with an exact undo.
 
 Belongs here: everything that writes to a managed table while it is migrated, and what keeps that safe: the
 frozen mapping, leases, batches, journal, cursors, pace, sweep, quarantine, structure, dry run. SQL builders

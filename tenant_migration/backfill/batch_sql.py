@@ -2,13 +2,14 @@
 
 The statement's parts, in the order in which they decide:
 
-1. `lease` renews our leases; one that was taken over is not found, and its row lock keeps a takeover out until
-   this transaction ends.
-2. `gate` reads the lease count, the emergency switch and the states of run and table: everything below happens
-   only while it is open.
+1. `lease` renews our leases; one that was taken over is not found, and its row lock keeps a takeover out
+   until this transaction ends.
+2. `gate` reads the lease count, the emergency switch and the states of run and table: everything below
+   happens only while it is open.
 3. `map` is the run's frozen mapping, cast to the key's type.
 4. `moved` updates the rows. `organization IS NULL` stands in the predicate and is checked again on the newest
-   version under the row's lock, so the old value is known and the journal needs keys only (performance.md P3).
+   version under the row's lock, so the old value is known and the journal needs keys only (performance.md
+   P3).
 5. `batch` folds keys and tenant numbers into parallel arrays.
 6. `journal`, `cursor`, `counters` record it; then the outcome is returned.
 """
@@ -29,7 +30,8 @@ SELECT set_config('enable_nestloop', 'off', true), set_config('enable_mergejoin'
 """Before the batch's statement: stale statistics say that one row is NULL, and the planner then scans the
 mapping once for each row. `gate` puts the settings back while the statement runs, before the first row is
 touched, so that triggers and foreign keys plan as ever; and the search path, so that our statement is parsed
-under `pg_catalog` alone while the application's triggers and CHECK functions run under their own path. JIT would compile for 100 ms what runs for 100 ms."""
+under `pg_catalog` alone while the application's triggers and CHECK functions run under their own path. JIT
+would compile for 100 ms what runs for 100 ms."""
 
 _STATEMENT = """
 WITH lease AS (
@@ -48,7 +50,7 @@ state AS MATERIALIZED (
     FROM tenant_migration.settings, tenant_migration.runs, tenant_migration.table_runs
     WHERE runs.run_id = %(run_id)s AND table_runs.run_id = %(run_id)s AND table_runs.table_id = %(table_id)s),
 gate AS MATERIALIZED (
-    SELECT *, lease_held AND NOT emergency_stop AND run_state <> 'cancelled' AND table_state <> 'cancelled' AS open
+    SELECT *, lease_held AND NOT emergency_stop AND 'cancelled' NOT IN (run_state, table_state) AS open
     FROM state),
 {map},
 {moved},
@@ -62,8 +64,9 @@ journal AS (
 {cursor}counters AS (
     UPDATE tenant_migration.table_runs
     SET rows_migrated = rows_migrated + batch.row_count, batches = batches + 1,
-        rows_hot = rows_hot
-            + (SELECT pg_stat_get_xact_tuples_hot_updated(%(leaf)s::oid) - hot_before FROM gate WHERE batch.row_count >= 0),
+        rows_hot = rows_hot + (
+            SELECT pg_stat_get_xact_tuples_hot_updated(%(leaf)s::oid) - hot_before FROM gate
+            WHERE batch.row_count >= 0),
         last_batch_at = clock_timestamp()
     FROM batch, gate
     WHERE run_id = %(run_id)s AND table_id = %(table_id)s AND gate.open
@@ -79,8 +82,9 @@ moved AS (
     WHERE (SELECT open FROM gate) AND {place} AND {tenant} = map.key AND {needs_writing}{exclusion}
     RETURNING map.tenant_number, {returned})"""
 
-# Before PostgreSQL 18 the old value is taken under the row's lock first. A row that another transaction changed
-# meanwhile is locked in its new version, which this statement's snapshot does not see: it is left for the sweep.
+# Before PostgreSQL 18 the old value is taken under the row's lock first. A row that another transaction
+# changed meanwhile is locked in its new version, which this statement's snapshot does not see: it is left
+# for the sweep.
 _MOVED_LOCK_FIRST = """
 locked AS MATERIALIZED (
     SELECT t.ctid AS row_ctid, {tenant} AS tenant, {organization} AS previous_value
@@ -116,8 +120,8 @@ def batch_statement(
     Returns:
         The statement; `batch_parameters` gives what it is executed with.
     """
-    folded = [sql.SQL("array_agg(tenant_number) AS tenant_numbers")]
-    returned, columns = [], [sql.Identifier("tenant_numbers")]
+    returned: list[sql.Composable] = []
+    columns = [sql.Identifier("tenant_numbers")]
     for column in key_columns(target.table):
         returned.append(sql.SQL("{} AS {}").format(column.expression, sql.Identifier(column.name)))
         columns.append(sql.Identifier(column.name))
@@ -127,7 +131,8 @@ def batch_statement(
     if target.hashed_columns:
         returned.append(sql.SQL("{} AS fingerprints").format(fingerprint(target)))
         columns.append(sql.Identifier("fingerprints"))
-    folded += [sql.SQL("array_agg({0}) AS {0}").format(column) for column in columns[1:]]
+    folds = [sql.SQL("array_agg(tenant_number) AS tenant_numbers").format()]
+    folds += [sql.SQL("array_agg({0}) AS {0}").format(column) for column in columns[1:]]
     lock_first = target.overwrites and not target.returns_old
     moved = sql.SQL(_MOVED_LOCK_FIRST if lock_first else _MOVED).format(
         leaf=target.leaf,
@@ -136,13 +141,13 @@ def batch_statement(
         place=_place(target, unit),
         tenant=target.tenant,
         needs_writing=target.needs_writing,
-        exclusion=_exclusion(target) if skips_quarantined else sql.SQL(""),
+        exclusion=target.exclusion if skips_quarantined else sql.SQL(""),
         returned=sql.SQL(", ").join(returned),
     )
     return sql.SQL(_STATEMENT).format(
         map=frozen_map(target.table),
         moved=moved,
-        folded=sql.SQL(", ").join(folded),
+        folded=sql.SQL(", ").join(folds),
         journal=journal_name(target.table_id),
         journal_columns=sql.SQL(", ").join(columns),
         journal_values=sql.SQL(", ").join(columns),
@@ -151,8 +156,9 @@ def batch_statement(
 
 
 def fingerprint(target: Target) -> sql.Composed:
-    """Build the hash of the row's preserved columns. Hashed twice: `hash_record` is linear in its columns, so a
-    sum of it misses swapped values.
+    """Build the hash of the row's preserved columns.
+
+    Hashed twice: `hash_record` is linear in its columns, so a sum of it misses swapped values.
     """
     return sql.SQL("hashint8extended(hash_record_extended(ROW({}), 0), 0)").format(
         sql.SQL(", ").join(target.hashed_columns)
@@ -181,21 +187,14 @@ def _place(target: Target, unit: Unit) -> sql.Composed:
 def _next_rows(target: Target) -> sql.Composed:
     return sql.SQL(
         "SELECT t.ctid FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key"
-        " WHERE {tenant} = ANY (ARRAY(SELECT key FROM map)) AND {needs_writing}{exclusion} LIMIT %(row_limit)s"
+        " WHERE {tenant} = ANY (ARRAY(SELECT key FROM map)) AND {needs_writing}{exclusion}"
+        " LIMIT %(row_limit)s"
     ).format(
         leaf=target.leaf,
         tenant=target.tenant,
         needs_writing=target.needs_writing,
-        exclusion=_exclusion(target),
+        exclusion=target.exclusion,
     )
-
-
-def _exclusion(target: Target) -> sql.Composed:
-    """Build the condition that the row is not in quarantine by this run."""
-    return sql.SQL(
-        " AND NOT EXISTS (SELECT FROM tenant_migration.quarantine AS q WHERE q.run_id = %(run_id)s"
-        " AND q.table_id = %(table_id)s AND q.leaf = %(leaf)s::oid AND q.resolved_at IS NULL AND q.row_key = {})"
-    ).format(target.row_key)
 
 
 def place_parameters(unit: Unit) -> dict[str, object]:
@@ -227,6 +226,6 @@ def list_statement(target: Target, unit: PageRange | NextRows) -> sql.Composed:
         tenant=target.tenant,
         place=place,
         needs_writing=target.needs_writing,
-        exclusion=_exclusion(target),
+        exclusion=target.exclusion,
         limit=limit,
     )

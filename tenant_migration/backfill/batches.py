@@ -1,7 +1,7 @@
 """Executes batches: one transaction each, and what happens when one fails.
 
-Retry, split, quarantine or stop follows from `errors.reaction_to`; a failed transaction left nothing behind, so
-the same rows are simply tried again.
+Retry, split, quarantine or stop follows from `errors.reaction_to`; a failed transaction left nothing
+behind, so the same rows are simply tried again.
 """
 
 from __future__ import annotations
@@ -247,7 +247,12 @@ class Batches:
 
     def _statement(self, unit: Unit, step: CursorStep | None) -> bytes:
         """Return the unit's statement; composed once for each form of unit, since a batch is short."""
-        form = (type(unit), getattr(unit, "waves", 1) > 1, step is not None, self._work.tally.rows_quarantined > 0)
+        form = (
+            type(unit),
+            getattr(unit, "waves", 1) > 1,
+            step is not None,
+            self._work.tally.rows_quarantined > 0,
+        )
         if form not in self._statements:
             self._statements[form] = batch_statement(
                 self._work.target(self._leaf), unit, advances_cursor=form[2], skips_quarantined=form[3]
@@ -260,8 +265,8 @@ class Batches:
         name = self._work.table.qualified_name
         if not lease_held:
             raise LeaseLost(
-                f"{name}: the lease of {self._work.run.holder} expired and was taken over, or was taken away; "
-                "nothing more was written. Run again once the other run is done"
+                f"{name}: the lease of {self._work.run.holder} expired and was taken over, or was taken "
+                "away; nothing more was written. Run again once the other run is done"
             )
         if emergency_stop:
             raise RunStopped(

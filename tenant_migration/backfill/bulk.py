@@ -1,9 +1,9 @@
 """The bulk pass over one leaf: windows of pages in order, each walked in waves, each wave one batch.
 
 1. A window is as many pages as `waves` batches fill. Its first wave moves one part in sixteen of each page's
-   rows elsewhere; after the commit that space is free, and the next waves put their new versions into it: HOT,
-   without index entries (performance.md P2b). With an index on the organization column nothing can be HOT, and
-   there is one wave.
+   rows elsewhere; after the commit that space is free, and the next waves put their new versions into it:
+   HOT, without index entries (performance.md P2b). With an index on the organization column nothing can be
+   HOT, and there is one wave.
 2. The last page is fixed when the pass starts; what comes or moves later is the sweep's.
 3. The cursor stands at a window. A pass that is continued walks its window again from the first wave: rows
    that are done are passed over.
@@ -28,11 +28,19 @@ _LEFT_TO_SWEEP_ROWS = 10_000
 """A pass that is finished is not begun again for fewer rows than this: the sweep finds them one by one."""
 
 
+def leaves_of(work: Work) -> list[Leaf]:
+    """Return the table's leaves at this moment."""
+    return work.retry.run(
+        f"partitions of {work.table.qualified_name}", lambda connection: read_leaves(connection, work.table)
+    )
+
+
 def strategy_of(work: Work, leaf: Leaf) -> Strategy:
     """Return how the leaf is walked, by the indexes it has at this moment."""
-    if organization_is_indexed(work.session.connection, work.table, leaf):
-        return Strategy.CTID_RANGES
-    return Strategy.HOT_WAVES
+    indexed = work.retry.run(
+        f"indexes of {leaf.name}", lambda connection: organization_is_indexed(connection, work.table, leaf)
+    )
+    return Strategy.CTID_RANGES if indexed else Strategy.HOT_WAVES
 
 
 def bulk_pass(work: Work, leaf: Leaf, rows_to_write: int) -> None:
@@ -48,13 +56,13 @@ def bulk_pass(work: Work, leaf: Leaf, rows_to_write: int) -> None:
             return
         leaf = _as_it_is_now(work, leaf)
     raise OperationFailed(
-        f"{leaf.name} was rewritten {_REWRITES_MOST} times during its pass (VACUUM FULL, CLUSTER, ALTER TABLE): "
-        "let those end first, then run again"
+        f"{leaf.name} was rewritten {_REWRITES_MOST} times during its pass (VACUUM FULL, CLUSTER, ALTER "
+        "TABLE): let those end first, then run again"
     )
 
 
 def _as_it_is_now(work: Work, leaf: Leaf) -> Leaf:
-    found = [fresh for fresh in read_leaves(work.session.connection, work.table) if fresh.oid == leaf.oid]
+    found = [fresh for fresh in leaves_of(work) if fresh.oid == leaf.oid]
     if not found:
         raise OperationFailed(f"{leaf.name} is gone since the run started; run again")
     return found[0]
@@ -75,7 +83,7 @@ def _walk(work: Work, leaf: Leaf, rows_to_write: int) -> bool:
         adaptive=settings.adaptive,
     )
     batches = Batches(work, leaf, "bulk", State.RUNNING)
-    failpoints.reach(failpoints.PASS_STARTED)
+    failpoints.reach(failpoints.WALK_STARTED)
     page = cursor.next_page
     while page < cursor.end_page:
         window_end = min(page + pace.size * waves, cursor.end_page)
@@ -102,13 +110,19 @@ def _walk(work: Work, leaf: Leaf, rows_to_write: int) -> bool:
 def _begin(work: Work, leaf: Leaf, rows_to_write: int) -> Cursor | None:
     """Continue or start the pass; None when there is nothing to walk for."""
     checksum = work.run.mapping_checksum
-    cursor = read_cursor(work.session.connection, work.table_id, leaf, checksum)
+    cursor = work.retry.run(
+        f"cursor of {leaf.name}",
+        lambda connection: read_cursor(connection, work.table_id, leaf, checksum),
+    )
     if cursor is not None and not cursor.finished:
         work.tally.resumed = True
         return cursor
     if rows_to_write == 0 or (cursor is not None and rows_to_write <= _LEFT_TO_SWEEP_ROWS):
         return None
-    return restart_cursor(work.session.connection, work.table_id, leaf, checksum, work.run.run_id)
+    return work.retry.run(
+        f"cursor of {leaf.name}",
+        lambda connection: restart_cursor(connection, work.table_id, leaf, checksum, work.run.run_id),
+    )
 
 
 def _step(page: int, window_end: int, wave: int, waves: int, end_page: int) -> CursorStep:

@@ -49,10 +49,12 @@ WHERE {selected} AND {needs_writing}{exclusion} LIMIT %(row_limit)s"""
 
 
 def _read(work: Work, statement: sql.Composed, parameters: dict[str, object]) -> list[tuple[object, ...]]:
-    connection: psycopg.Connection = work.session.connection
-    with transaction(connection, statement_timeout_ms=0, read_only=True):
-        connection.execute(_PLANNER)
-        return connection.execute(statement, parameters).fetchall()
+    def read(connection: psycopg.Connection) -> list[tuple[object, ...]]:
+        with transaction(connection, statement_timeout_ms=0, read_only=True):
+            connection.execute(_PLANNER)
+            return connection.execute(statement, parameters).fetchall()
+
+    return work.retry.run(f"counting rows of {work.table.qualified_name}", read)
 
 
 def _selected(work: Work, target: Target) -> sql.Composable:
@@ -77,19 +79,15 @@ def count_by_tenant(work: Work, leaf: Leaf) -> dict[int, TenantCount]:
 
 
 def list_remaining(work: Work, leaf: Leaf, limit: int) -> list[str]:
-    """Return the ctids, at most `limit`, of rows in scope that are still to be written and not in quarantine."""
+    """Return ctids, at most `limit`, of rows in scope to be written and not in quarantine."""
     target = work.target(leaf)
-    exclusion = sql.SQL(
-        " AND NOT EXISTS (SELECT FROM tenant_migration.quarantine AS q WHERE q.run_id = %(run_id)s"
-        " AND q.table_id = %(table_id)s AND q.leaf = %(leaf)s::oid AND q.resolved_at IS NULL AND q.row_key = {})"
-    ).format(target.row_key)
     statement = sql.SQL(_REMAINING).format(
         map=frozen_map(work.table),
         leaf=target.leaf,
         tenant=target.tenant,
         selected=_selected(work, target),
         needs_writing=target.needs_writing,
-        exclusion=exclusion if work.tally.rows_quarantined else sql.SQL(""),
+        exclusion=target.exclusion if work.tally.rows_quarantined else sql.SQL(""),
     )
     parameters = {
         **work.map_parameters(),

@@ -29,7 +29,8 @@ WHERE table_id = %s AND leaf = %s::oid AND relfilenode = %s::oid AND mapping_che
 _RESTART = """
 INSERT INTO tenant_migration.cursors
     (table_id, leaf, leaf_name, relfilenode, mapping_checksum, next_page, end_page, finished, run_id)
-VALUES (%(table_id)s, %(leaf)s, %(leaf_name)s, %(filenode)s, %(checksum)s, 0, %(end_page)s, %(finished)s, %(run_id)s)
+VALUES (%(table_id)s, %(leaf)s, %(leaf_name)s, %(filenode)s, %(checksum)s, 0, %(end_page)s, %(finished)s,
+        %(run_id)s)
 ON CONFLICT (table_id, leaf) DO UPDATE
 SET leaf_name = excluded.leaf_name, relfilenode = excluded.relfilenode,
     mapping_checksum = excluded.mapping_checksum, next_page = 0, window_end_page = NULL, wave = 0,
@@ -40,8 +41,9 @@ SET leaf_name = excluded.leaf_name, relfilenode = excluded.relfilenode,
 def read_cursor(
     connection: psycopg.Connection, table_id: int, leaf: Leaf, mapping_checksum: str
 ) -> Cursor | None:
-    """Return where an earlier pass over this leaf stands; None when there is none that can be continued:
-    never started, the file was rewritten, or the mapping is another one.
+    """Return where an earlier pass over this leaf stands; None when there is none that can be continued.
+
+    None: never started, the file was rewritten, or the mapping is another one.
     """
     row = connection.execute(_READ, (table_id, leaf.oid, leaf.filenode, mapping_checksum)).fetchone()
     return None if row is None else Cursor(*row)

@@ -160,8 +160,8 @@ def _refusals(
         )
     if counts.unmapped and tenants is None:
         refusals.append(
-            f"{counts.unmapped:,} rows belong to tenants without a mapping; map them (`mappings --import`) or list "
-            "them in validation.allowed_unmapped_tenants"
+            f"{counts.unmapped:,} rows belong to tenants without a mapping; map them (`mappings --import`) "
+            "or list them in validation.allowed_unmapped_tenants"
         )
     refusals += [
         f"tenants {' and '.join(repr(tenant) for tenant in group)} are the same key as "

@@ -48,7 +48,10 @@ def _keys(plan: Plan, table: TablePlan) -> sql.Composed:
 
 
 def count_statement(plan: Plan, table: TablePlan, *, column_exists: bool) -> sql.Composed:
-    """Build the count: (tenant or NULL, kind, empty, equal, different, rows); parameters `key_type`, `allowed`."""
+    """Build the count of (tenant or NULL, kind, empty, equal, different, rows) groups.
+
+    Parameters `key_type`, `allowed`.
+    """
     relation = identifier(table.schema_name, table.table_name)
     return sql.SQL(_COUNT).format(
         keys=_keys(plan, table),

@@ -10,13 +10,14 @@ import psycopg
 
 from tenant_migration.backfill import existing, failpoints, quarantine
 from tenant_migration.backfill import lease as leases
-from tenant_migration.backfill.bulk import bulk_pass, strategy_of
+from tenant_migration.backfill.bulk import bulk_pass, leaves_of, strategy_of
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.counts import TenantCount, count_by_tenant
 from tenant_migration.backfill.fingerprints import hashed_columns
 from tenant_migration.backfill.journal import build_tenant_index, count_rows, ensure_journal, journal_exists
-from tenant_migration.backfill.leaves import Leaf, read_leaves
+from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.results import ProgressCallback, TableResult
+from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.runs import Run
 from tenant_migration.backfill.selection import selection_pass
 from tenant_migration.backfill.session import Session
@@ -110,7 +111,7 @@ def backfill_table(
         except BaseException as error:
             _record_failure(work, error)
             raise
-        leases.release(session.connection, lease)
+        work.retry.run(f"lease of {table.qualified_name}", lambda c: leases.release(c, lease))
         failpoints.reach(failpoints.LEASE_RELEASED)
         return result
 
@@ -147,7 +148,6 @@ class _LeafToDo:
 
 
 def _backfill(work: Work, started: float) -> TableResult:
-    connection = work.session.connection
     run, table = work.run, work.table
     overwrites = table.settings.on_existing_value == "overwrite"
 
@@ -158,18 +158,18 @@ def _backfill(work: Work, started: float) -> TableResult:
     if table.settings.fingerprints == "journal":
         work.hashed_columns = hashed_columns(work.session.connection, table)
     if table.settings.build_index == "early":
-        build_structure(work)
+        work.retry.run(f"structure of {table.qualified_name}", lambda _: build_structure(work))
 
-    to_do = [_LeafToDo(leaf, count_by_tenant(work, leaf)) for leaf in read_leaves(connection, table)]
+    to_do = [_LeafToDo(leaf, count_by_tenant(work, leaf)) for leaf in leaves_of(work)]
     different = _sum_up([existing.different_rows(part.counts) for part in to_do])
     existing.refuse_different(work, different)
     work.tally.rows_in_scope = sum(count.total for part in to_do for count in part.counts.values())
     work.tally.rows_expected = sum(part.rows_to_write(overwrites=overwrites) for part in to_do)
     strategy = strategy_of(work, to_do[0].leaf).value if to_do else table.strategy.value
-    _note_expected(work, strategy)
+    keeps = table.settings.on_existing_value == "keep"
+    _note_counts(work, strategy, sum(different.values()) if keeps else 0)
     _set_pairs(work, work.scope_numbers, State.RUNNING, None)
     failpoints.reach(failpoints.PAIRS_RUNNING)
-    keeps = table.settings.on_existing_value == "keep"
     if keeps and different:
         for part in to_do:
             existing.record_kept(work, part.leaf)
@@ -183,17 +183,18 @@ def _backfill(work: Work, started: float) -> TableResult:
 
     _set_table_state(work, State.SWEEPING)
     remaining = sweep(work)
-    for leaf in read_leaves(work.session.connection, table):
+    for leaf in leaves_of(work):
         quarantine.resolve(work, leaf)
     build_tenant_index(work.ddl, work.table_id)
     quarantined = quarantine.count_open(work)
     if table.settings.build_index != "early":
-        build_structure(work, rows_left=remaining + sum(quarantined.values()))
+        left = remaining + sum(quarantined.values())
+        work.retry.run(
+            f"structure of {table.qualified_name}", lambda _: build_structure(work, rows_left=left)
+        )
 
     kept = different if keeps else {}
-    by_tenant = count_rows(
-        work.session.connection, work.table_id, run_id=run.run_id, tenants=work.scope_numbers
-    )
+    by_tenant = _journaled(work, run_id=run.run_id)
     _finish_pairs(work, remaining=remaining, quarantined=quarantined, kept=kept)
     _set_table_state(work, State.VERIFYING)
     failpoints.reach(failpoints.PAIRS_VERIFYING)
@@ -220,9 +221,17 @@ def _backfill(work: Work, started: float) -> TableResult:
     )
 
 
+def _journaled(work: Work, *, run_id: int | None = None) -> dict[int, int]:
+    """Return the rows that the journal says carry a value of ours, for each tenant in scope."""
+    return work.retry.run(
+        f"counting the journal of {work.table.qualified_name}",
+        lambda connection: count_rows(connection, work.table_id, run_id=run_id, tenants=work.scope_numbers),
+    )
+
+
 def _finish_pairs(work: Work, *, remaining: int, quarantined: dict[int, int], kept: dict[int, int]) -> None:
-    """Tenants with rows in quarantine fail; when rows are left, every tenant does; the others go to verification."""
-    counts = count_rows(work.session.connection, work.table_id, tenants=work.scope_numbers)
+    """Fail tenants with rows in quarantine, and all when rows are left; hand on the others."""
+    counts = _journaled(work)
     spoilt = [number for number in work.scope_numbers if number in quarantined]
     good = [number for number in work.scope_numbers if number not in quarantined]
     for amount in sorted({quarantined[number] for number in spoilt}):
@@ -231,19 +240,20 @@ def _finish_pairs(work: Work, *, remaining: int, quarantined: dict[int, int], ke
             work,
             numbers,
             State.FAILED,
-            f"{work.table.qualified_name}: {amount:,} rows in quarantine; `tenant-migration quarantine` lists them",
-            counts,
-            kept,
+            f"{work.table.qualified_name}: {amount:,} rows in quarantine; "
+            "`tenant-migration quarantine` lists them",
+            rows_migrated=counts,
+            rows_kept=kept,
         )
     if remaining:
         reason = (
-            f"{work.table.qualified_name}: {remaining:,} rows still have no organization after {SWEEPS_MOST} sweeps: "
-            "the application writes them faster than they are filled. Let it write the organization itself, or "
-            "install the sync trigger, then run again"
+            f"{work.table.qualified_name}: {remaining:,} rows still have no organization after {SWEEPS_MOST} "
+            "sweeps: the application writes them faster than they are filled. Let it write the organization "
+            "itself, or install the sync trigger, then run again"
         )
-        _set_pairs(work, good, State.FAILED, reason, counts, kept)
+        _set_pairs(work, good, State.FAILED, reason, rows_migrated=counts, rows_kept=kept)
     else:
-        _set_pairs(work, good, State.VERIFYING, None, counts, kept)
+        _set_pairs(work, good, State.VERIFYING, None, rows_migrated=counts, rows_kept=kept)
 
 
 def _set_pairs(
@@ -251,40 +261,50 @@ def _set_pairs(
     numbers: Sequence[int],
     state: State,
     reason: str | None,
+    *,
     rows_migrated: dict[int, int] | None = None,
     rows_kept: dict[int, int] | None = None,
 ) -> None:
-    set_pair_states(
-        work.session.connection,
-        table_id=work.table_id,
-        tenant_numbers=numbers,
-        state=state,
-        actor=work.run.actor,
-        reason=reason,
-        run_id=work.run.run_id,
-        rows_migrated=rows_migrated,
-        rows_kept=rows_kept,
-    )
+    def change(connection: psycopg.Connection) -> None:
+        set_pair_states(
+            connection,
+            table_id=work.table_id,
+            tenant_numbers=numbers,
+            state=state,
+            actor=work.run.actor,
+            reason=reason,
+            run_id=work.run.run_id,
+            rows_migrated=rows_migrated,
+            rows_kept=rows_kept,
+        )
+
+    work.retry.run(f"states of {work.table.qualified_name}", change)
 
 
 def _set_table_state(work: Work, state: State, reason: str | None = None) -> None:
-    set_table_run_state(
-        work.session.connection,
-        run_id=work.run.run_id,
-        table_id=work.table_id,
-        state=state,
-        actor=work.run.actor,
-        reason=reason,
-    )
-
-
-def _note_expected(work: Work, strategy: str) -> None:
-    with transaction(work.session.connection, lock_timeout_ms=5_000):
-        work.session.connection.execute(
-            "UPDATE tenant_migration.table_runs SET strategy = %s, rows_expected = %s"
-            " WHERE run_id = %s AND table_id = %s",
-            (strategy, work.tally.rows_expected, work.run.run_id, work.table_id),
+    def change(connection: psycopg.Connection) -> None:
+        set_table_run_state(
+            connection,
+            run_id=work.run.run_id,
+            table_id=work.table_id,
+            state=state,
+            actor=work.run.actor,
+            reason=reason,
         )
+
+    work.retry.run(f"state of {work.table.qualified_name}", change)
+
+
+def _note_counts(work: Work, strategy: str, kept: int) -> None:
+    def note(connection: psycopg.Connection) -> None:
+        with transaction(connection, lock_timeout_ms=5_000):
+            connection.execute(
+                "UPDATE tenant_migration.table_runs SET strategy = %s, rows_expected = %s, rows_kept = %s"
+                " WHERE run_id = %s AND table_id = %s",
+                (strategy, work.tally.rows_expected, kept, work.run.run_id, work.table_id),
+            )
+
+    work.retry.run(f"counts of {work.table.qualified_name}", note)
 
 
 def _sum_up(parts: Sequence[dict[int, int]]) -> dict[int, int]:
@@ -298,8 +318,8 @@ def _sum_up(parts: Sequence[dict[int, int]]) -> dict[int, int]:
 def _record_failure(work: Work, error: BaseException) -> None:
     """Note in the database why the table's run ended, and give the lease back, if the database can be asked.
 
-    Interruptions (Ctrl-C, Dagster's) and stop requests are `cancelled`, all else is `failed`. Errors here must
-    not take the place of the one that is being raised.
+    Interruptions (Ctrl-C, Dagster's) and stop requests are `cancelled`, all else is `failed`. Errors here
+    must not take the place of the one that is being raised.
     """
     if work.session.lost:
         return
@@ -311,7 +331,7 @@ def _record_failure(work: Work, error: BaseException) -> None:
         counts = None
         if journal_exists(work.session.connection, work.table_id):
             counts = count_rows(work.session.connection, work.table_id, tenants=numbers)
-        _set_pairs(work, numbers, state, reason, counts)
+        _set_pairs(work, numbers, state, reason, rows_migrated=counts)
         _set_table_state(work, state, reason)
         leases.release(work.session.connection, work.lease)
     except (psycopg.Error, TenantMigrationError) as second:
@@ -330,5 +350,5 @@ def _in_our_hands(work: Work) -> list[int]:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
-        return quarantine.message_of(error)
+        return message_of(error)
     return str(error).strip() or f"interrupted by {type(error).__name__}"

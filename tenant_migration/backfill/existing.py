@@ -1,9 +1,10 @@
-"""Values that were in the organization column before us, and differ from the mapping: refuse, keep, overwrite."""
+"""Values that were there before us and differ from the mapping: refuse, keep, overwrite."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import psycopg
 from psycopg import sql
 
 from tenant_migration.backfill.batch_sql import fingerprint
@@ -23,20 +24,20 @@ _RECORD = """
 WITH {map},
 known AS MATERIALIZED (
     SELECT {known_keys}, value.previous_value
-    FROM {journal} AS j CROSS JOIN LATERAL unnest({arrays}, j.previous_values) AS value ({keys}, previous_value)
+    FROM {journal} AS j
+    CROSS JOIN LATERAL unnest({arrays}, j.previous_values) AS value ({keys}, previous_value)
     WHERE j.phase = 'kept' AND j.closed_at IS NULL AND j.leaf = %(leaf)s::oid),
 kept AS MATERIALIZED (
     SELECT map.tenant_number, {expressions}, {organization} AS previous_value, {fingerprint} AS fingerprint,
            (row_number() OVER () - 1) / %(rows_each)s AS part
     FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key
     WHERE {organization} <> map.organization_id
-      AND NOT EXISTS (SELECT FROM known WHERE known.previous_value = {organization} AND {same_row})),
-recorded AS (
-    INSERT INTO {journal} (run_id, leaf, phase, row_count, xid, tenant_numbers, previous_values, fingerprints, {keys})
-    SELECT %(run_id)s, %(leaf)s::oid, {phase}, count(*), pg_current_xact_id(), array_agg(tenant_number),
-           array_agg(previous_value), CASE WHEN %(with_fingerprints)s THEN array_agg(fingerprint) END, {folded}
-    FROM kept GROUP BY part)
-SELECT count(*) FROM kept"""
+      AND NOT EXISTS (SELECT FROM known WHERE known.previous_value = {organization} AND {same_row}))
+INSERT INTO {journal}
+    (run_id, leaf, phase, row_count, xid, tenant_numbers, previous_values, fingerprints, {keys})
+SELECT %(run_id)s, %(leaf)s::oid, {phase}, count(*), pg_current_xact_id(), array_agg(tenant_number),
+       array_agg(previous_value), CASE WHEN %(with_fingerprints)s THEN array_agg(fingerprint) END, {folded}
+FROM kept GROUP BY part"""
 
 
 def refuse_different(work: Work, counts: Mapping[int, int]) -> None:
@@ -53,9 +54,9 @@ def refuse_different(work: Work, counts: Mapping[int, int]) -> None:
     worst = sorted((number for number in counts if counts[number]), key=lambda number: -counts[number])
     shown = ", ".join(f"{names[number]!r} {counts[number]:,}" for number in worst[:_TENANTS_SHOWN])
     raise Refused(
-        f"{work.table.qualified_name}: {total:,} rows have a {work.table.organization_column} that differs from "
-        f"the mapping ({shown}). Set on_existing_value of this table to keep (they stay, recorded) or to "
-        "overwrite (they are replaced, and a rollback brings them back)"
+        f"{work.table.qualified_name}: {total:,} rows have a {work.table.organization_column} that differs "
+        f"from the mapping ({shown}). Set on_existing_value of this table to keep (they stay, recorded) or "
+        "to overwrite (they are replaced, and a rollback brings them back)"
     )
 
 
@@ -64,8 +65,8 @@ def different_rows(counts: Mapping[int, TenantCount]) -> dict[int, int]:
     return {number: count.different for number, count in counts.items() if count.different}
 
 
-def record_kept(work: Work, leaf: Leaf) -> int:
-    """Record the values that stay, in the journal, before the first write; return how many were new.
+def record_kept(work: Work, leaf: Leaf) -> None:
+    """Record the values that stay, in the journal, before the first write.
 
     Values that an earlier run recorded and that are still the same are not recorded again.
     """
@@ -79,10 +80,12 @@ def record_kept(work: Work, leaf: Leaf) -> int:
         arrays=sql.SQL(", ").join(sql.SQL("j.{}").format(name) for name in names),
         keys=sql.SQL(", ").join(names),
         expressions=sql.SQL(", ").join(
-            sql.SQL("{} AS {}").format(column.expression, name) for column, name in zip(columns, names)
+            sql.SQL("{} AS {}").format(column.expression, name)
+            for column, name in zip(columns, names, strict=True)
         ),
         same_row=sql.SQL(" AND ").join(
-            sql.SQL("known.{} = {}").format(name, column.expression) for column, name in zip(columns, names)
+            sql.SQL("known.{} = {}").format(name, column.expression)
+            for column, name in zip(columns, names, strict=True)
         ),
         folded=sql.SQL(", ").join(sql.SQL("array_agg({})").format(name) for name in names),
         organization=target.organization,
@@ -91,21 +94,16 @@ def record_kept(work: Work, leaf: Leaf) -> int:
         tenant=target.tenant,
         phase=sql.Literal(KEPT),
     )
-    connection = work.session.connection
-    with transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=0):
-        connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
-        row = connection.execute(
-            statement,
-            {
-                **work.map_parameters(),
-                "leaf": leaf.oid,
-                "rows_each": _ROWS_EACH,
-                "with_fingerprints": bool(target.hashed_columns),
-            },
-        ).fetchone()
-        new = int(row[0]) if row else 0
-        connection.execute(
-            "UPDATE tenant_migration.table_runs SET rows_kept = rows_kept + %s WHERE run_id = %s AND table_id = %s",
-            (new, work.run.run_id, work.table_id),
-        )
-    return new
+    parameters = {
+        **work.map_parameters(),
+        "leaf": leaf.oid,
+        "rows_each": _ROWS_EACH,
+        "with_fingerprints": bool(target.hashed_columns),
+    }
+
+    def record(connection: psycopg.Connection) -> None:
+        with transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=0):
+            connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
+            connection.execute(statement, parameters)
+
+    work.retry.run(f"recording values of {leaf.name} that are kept", record)

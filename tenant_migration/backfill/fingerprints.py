@@ -26,7 +26,8 @@ def hashed_columns(connection: psycopg.Connection, table: TablePlan) -> tuple[sq
     missing = [column.name for column in table.preserved_columns if column.name not in hashable]
     if missing:
         raise PlanOutdated(
-            f"{table.qualified_name}: column {missing[0]!r} is no longer there; write a new plan (`plan --write`)"
+            f"{table.qualified_name}: column {missing[0]!r} is no longer there; "
+            "write a new plan (`plan --write`)"
         )
     return tuple(
         of_row(column.name) if hashable[column.name] else sql.SQL("{}::text").format(of_row(column.name))

@@ -31,7 +31,7 @@ def ensure_journal(ddl: Ddl, table: TablePlan, *, table_id: int, run_id: int) ->
     Raises:
         Refused: the table's key changed since the journal was made.
     """
-    connection = ddl.session.connection
+    connection = ddl.connection
     if not _columns(connection, table_id):
         _create(ddl, table, table_id=table_id, run_id=run_id)
     found = {
@@ -42,8 +42,8 @@ def ensure_journal(ddl: Ddl, table: TablePlan, *, table_id: int, run_id: int) ->
         not _same_type(connection, found[name], text) for name, text in expected.items()
     ):
         raise Refused(
-            f"{table.qualified_name}: its key changed since its journal {journal_relation(table_id)} was made "
-            f"(journal: {found}, table: {expected}). Rows already migrated could no longer be found; "
+            f"{table.qualified_name}: its key changed since its journal {journal_relation(table_id)} was "
+            f"made (journal: {found}, table: {expected}). Rows already migrated could no longer be found; "
             "roll the table back, or restore the key"
         )
 
@@ -56,9 +56,9 @@ def _create(ddl: Ddl, table: TablePlan, *, table_id: int, run_id: int) -> None:
         "tenant_migration",
         name,
         table.name,
-        statements[0].as_string(ddl.session.connection),
+        statements[0].as_string(ddl.connection),
     )
-    object_id = created_objects.register(ddl.session.connection, created, table_id=table_id, run_id=run_id)
+    object_id = created_objects.register(ddl.connection, created, table_id=table_id, run_id=run_id)
     failpoints.reach(failpoints.JOURNAL_REGISTERED)
 
     def create(connection: psycopg.Connection) -> None:
@@ -77,11 +77,12 @@ def journal_exists(connection: psycopg.Connection, table_id: int) -> bool:
 
 
 def _columns(connection: psycopg.Connection, table_id: int) -> list[tuple[str, str]]:
-    """Return names and element types (`"schema"."name"`) of the journal's columns; empty when it is not there."""
+    """Return names and element types (`"schema"."name"`) of the journal's columns, if it is there."""
     return connection.execute(
         "SELECT a.attname::text, format('%%I.%%I', n.nspname, coalesce(e.typname, t.typname))"
         " FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid"
-        " JOIN pg_type AS t ON t.oid = a.atttypid LEFT JOIN pg_type AS e ON e.oid = t.typelem AND t.typlen = -1"
+        " JOIN pg_type AS t ON t.oid = a.atttypid"
+        " LEFT JOIN pg_type AS e ON e.oid = t.typelem AND t.typlen = -1"
         " JOIN pg_namespace AS n ON n.oid = coalesce(e.typnamespace, t.typnamespace)"
         " WHERE c.relnamespace = 'tenant_migration'::regnamespace AND c.relname = %s"
         " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -95,7 +96,7 @@ def _same_type(connection: psycopg.Connection, found: str, expected: str) -> boo
 
 
 def build_tenant_index(ddl: Ddl, table_id: int) -> None:
-    """Build the index that finds one tenant's batches. The journal is ours: a plain build in a transaction."""
+    """Build the index that finds one tenant's batches; the journal is ours, so a plain build."""
 
     def build(connection: psycopg.Connection) -> None:
         connection.execute(index_journal(table_id))

@@ -54,9 +54,8 @@ def acquire(
     Raises:
         LeaseHeld: another run holds the table, or one of the tenants, after the wait; names it.
     """
-    scopes: list[int | None] = [None]
-    if tenant_numbers is not None and len(tenant_numbers) <= _SEPARATE_LEASES_MOST:
-        scopes = sorted(tenant_numbers)
+    separately = tenant_numbers is not None and len(tenant_numbers) <= _SEPARATE_LEASES_MOST
+    scopes: Sequence[int | None] = sorted(tenant_numbers or ()) if separately else [None]
     deadline = clock.monotonic() + wait_s
     while True:
         conflicting = _try(session.connection, table_id, scopes, run_id, holder, ttl_s)
@@ -84,21 +83,22 @@ def _try(
     tokens = tuple(uuid4() for _ in scopes)
     try:
         with transaction(connection):
-            for token, scope in zip(tokens, scopes):
+            for token, scope in zip(tokens, scopes, strict=True):
                 row = connection.execute(
-                    "SELECT acquired, conflicting_holder FROM tenant_migration.acquire_lease(%s, %s, %s, %s, %s, %s)",
+                    "SELECT acquired, conflicting_holder"
+                    " FROM tenant_migration.acquire_lease(%s, %s, %s, %s, %s, %s)",
                     (token, table_id, scope, run_id, holder, f"{ttl_s} seconds"),
                 ).fetchone()
                 if row is None or not row[0]:
-                    raise _Conflict("an unknown run" if row is None else row[1])
-    except _Conflict as conflict:
+                    raise _ConflictError("an unknown run" if row is None else row[1])
+    except _ConflictError as conflict:
         return str(conflict)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         return "another run that is acquiring it at this moment"
     return Lease(tokens, ttl_s)
 
 
-class _Conflict(Exception):
+class _ConflictError(Exception):
     """Somebody else holds one of the leases: rolls the transaction back."""
 
 
@@ -115,7 +115,7 @@ def renew(connection: psycopg.Connection, lease: Lease) -> bool:
 
 
 def release(connection: psycopg.Connection, lease: Lease) -> None:
-    """Give the leases back."""
+    """Give the leases back. Twice does no harm."""
     with transaction(connection, lock_timeout_ms=5_000):
         connection.execute(
             "DELETE FROM tenant_migration.leases WHERE token = ANY (%s::uuid[])", (list(lease.tokens),)
@@ -130,7 +130,7 @@ WHERE r.run_id = %s"""
 
 
 class KeepAlive:
-    """Keeps the lease alive while the body runs one long statement, and ends that statement when it must stop.
+    """Keeps the lease alive during one long statement, and ends the statement when it must stop.
 
     A second connection renews the lease every third of its time to live and looks every half second whether
     the run was cancelled. When it was, or when the lease is lost, it cancels the statement on the server and

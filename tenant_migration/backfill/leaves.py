@@ -1,4 +1,4 @@
-"""The tables that hold the rows, as they are at this moment: found anew by every run, since partitions come and go."""
+"""The tables that hold the rows, found anew by every run, since partitions come and go."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Leaf:
 
 _LEAVES = """
 SELECT c.oid, n.nspname::text, c.relname::text, coalesce(pg_relation_filenode(c.oid), 0)::int8,
-       pg_relation_size(c.oid) / current_setting('block_size')::int8, c.relkind::text, row_security_active(c.oid)
+       pg_relation_size(c.oid) / current_setting('block_size')::int8, c.relkind::text,
+       row_security_active(c.oid)
 FROM pg_class AS root JOIN pg_namespace AS ns ON ns.oid = root.relnamespace
 CROSS JOIN LATERAL (
     SELECT tree.relid FROM pg_partition_tree(root.oid) AS tree WHERE tree.isleaf
@@ -49,8 +50,9 @@ def read_leaves(connection: psycopg.Connection, table: TablePlan) -> list[Leaf]:
         leaf = TableName(schema, name)
         if filtered:
             raise Refused(
-                f"{leaf}: row security applies to role {connection.info.user}, which would see and change a part "
-                "of the rows only. Connect as a role with BYPASSRLS, or as the owner where it is not forced"
+                f"{leaf}: row security applies to role {connection.info.user}, which would see and change a "
+                "part of the rows only. Connect as a role with BYPASSRLS, or as the owner where "
+                "it is not forced"
             )
         if kind != "r":
             raise Refused(
@@ -68,14 +70,16 @@ SELECT EXISTS (
     WHERE i.indrelid = %s::oid
       AND NOT (am.amname = 'brin' AND current_setting('server_version_num')::int4 >= 160000)
       AND (a.attnum = ANY (i.indkey::int2[])
-           OR EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+           OR EXISTS (SELECT FROM pg_depend AS d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                       AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid
                       AND d.refobjsubid = a.attnum)))"""
 
 
 def organization_is_indexed(connection: psycopg.Connection, table: TablePlan, leaf: Leaf) -> bool:
-    """Say whether any index of the leaf uses the organization column, in key, expression or predicate: then no
-    update of it can be HOT.
+    """Say whether any index of the leaf uses the organization column, in key, expression or predicate.
+
+    Then no update of it can be HOT.
     """
     row = connection.execute(_BLOCKS_HOT, (table.organization_column, leaf.oid)).fetchone()
     return bool(row and row[0])

@@ -1,4 +1,4 @@
-"""How large the next batch is: it aims at a time, changes by at most a factor of two, and ignores what waited."""
+"""How large the next batch is: aims at a time, changes by at most a factor of two."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _REMEMBERED = 8
 class Pace:
     """Size of a batch in any unit (pages, rows), adapted by the time of the batches before.
 
-    A batch that was tried again, or took three times the usual time for its work, says nothing about the right
-    size and is ignored; two such in a row are the new usual.
+    A batch that was tried again, or took three times the usual time for its work, says nothing about the
+    right size and is ignored; two such in a row are the new usual.
     """
 
     def __init__(self, *, first: int, most: int, target_ms: float, adaptive: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import psycopg
 from psycopg import sql
 
@@ -9,9 +11,13 @@ from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.mapping_sql import frozen_map
 from tenant_migration.backfill.results import QuarantinedRow
+from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import OperationFailed
+
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
 
 _SHOWN = 10
 _SMALL_TABLE_ROWS = 100
@@ -32,10 +38,26 @@ known AS (
 fresh AS (
     INSERT INTO tenant_migration.quarantine
         (run_id, table_id, leaf, tenant_number, row_key, sqlstate, constraint_name, message)
-    SELECT %(run_id)s, %(table_id)s, %(leaf)s::oid, tenant_number, row_key, %(sqlstate)s, %(constraint)s, %(message)s
+    SELECT %(run_id)s, %(table_id)s, %(leaf)s::oid, tenant_number, row_key, %(sqlstate)s, %(constraint)s,
+           %(message)s
     FROM bad WHERE NOT EXISTS (SELECT FROM known)
     RETURNING tenant_number)
 SELECT tenant_number FROM known UNION ALL SELECT tenant_number FROM fresh"""
+
+_COUNT_OF_RUN = """
+UPDATE tenant_migration.table_runs SET rows_quarantined = (
+    SELECT count(*) FROM tenant_migration.quarantine
+    WHERE run_id = %(run_id)s AND table_id = %(table_id)s AND resolved_at IS NULL)
+WHERE run_id = %(run_id)s AND table_id = %(table_id)s"""
+
+_RESOLVE = """
+WITH {map},
+missing AS MATERIALIZED (
+    SELECT {row_key} AS row_key FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key WHERE {needs_writing})
+UPDATE tenant_migration.quarantine AS q SET resolved_at = clock_timestamp()
+WHERE q.table_id = %(table_id)s AND q.leaf = %(leaf)s::oid AND q.resolved_at IS NULL
+  AND q.tenant_number = ANY (%(scope)s::int4[])
+  AND NOT EXISTS (SELECT FROM missing WHERE missing.row_key = q.row_key)"""
 
 
 def set_aside(work: Work, leaf: Leaf, ctid: str, error: psycopg.Error) -> bool:
@@ -48,29 +70,26 @@ def set_aside(work: Work, leaf: Leaf, ctid: str, error: psycopg.Error) -> bool:
     statement = sql.SQL(_INSERT).format(
         map=frozen_map(work.table), row_key=target.row_key, leaf=target.leaf, tenant=target.tenant
     )
-    with transaction(work.session.connection, lock_timeout_ms=5_000):
-        rows = work.session.connection.execute(
-            statement,
-            {
-                **work.map_parameters(),
-                "table_id": work.table_id,
-                "leaf": leaf.oid,
-                "ctid": ctid,
-                "sqlstate": error.sqlstate or "",
-                "constraint": error.diag.constraint_name,
-                "message": message_of(error),
-            },
-        ).fetchall()
-        if rows:
-            work.session.connection.execute(
-                "UPDATE tenant_migration.table_runs SET rows_quarantined = rows_quarantined + 1"
-                " WHERE run_id = %s AND table_id = %s",
-                (work.run.run_id, work.table_id),
-            )
-            work.session.connection.execute(
+    parameters = {
+        **work.map_parameters(),
+        "table_id": work.table_id,
+        "leaf": leaf.oid,
+        "ctid": ctid,
+        "sqlstate": error.sqlstate or "",
+        "constraint": error.diag.constraint_name,
+        "message": message_of(error),
+    }
+
+    def insert(connection: psycopg.Connection) -> int:
+        with transaction(connection, lock_timeout_ms=5_000):
+            rows = connection.execute(statement, parameters).fetchall()
+            connection.execute(_COUNT_OF_RUN, parameters)
+            connection.execute(
                 "SELECT tenant_migration.refresh_mapping_status(%s::int4[])", ([row[0] for row in rows],)
             )
-    if not rows:
+            return len(rows)
+
+    if work.retry.run(f"quarantine of a row of {leaf.name}", insert) == 0:
         return False
     failpoints.reach(failpoints.ROW_QUARANTINED)
     work.tally.rows_quarantined += 1
@@ -89,64 +108,57 @@ def _stop_above_share(work: Work, error: psycopg.Error) -> None:
         )
 
 
-def message_of(error: psycopg.Error) -> str:
-    """Return what the server said, on one line."""
-    return " ".join((error.diag.message_primary or str(error)).split())
-
-
 def resolve(work: Work, leaf: Leaf) -> None:
     """Close the quarantine of rows of this leaf, of tenants in scope, that are filled or gone by now."""
-    open_rows = work.session.connection.execute(
-        "SELECT count(*) FROM tenant_migration.quarantine WHERE table_id = %s AND leaf = %s::oid"
-        " AND resolved_at IS NULL AND tenant_number = ANY (%s::int4[])",
-        (work.table_id, leaf.oid, work.scope_numbers),
-    ).fetchone()
-    if open_rows is None or open_rows[0] == 0:
-        return
     target = work.target(leaf)
-    with transaction(work.session.connection, lock_timeout_ms=5_000, statement_timeout_ms=0):
-        work.session.connection.execute(
-            sql.SQL(
-                "WITH {map}, missing AS MATERIALIZED (SELECT {row_key} AS row_key FROM ONLY {leaf} AS t"
-                " JOIN map ON {tenant} = map.key WHERE {needs_writing}),"
-                " solved AS (UPDATE tenant_migration.quarantine AS q SET resolved_at = clock_timestamp()"
-                " WHERE q.table_id = %(table_id)s AND q.leaf = %(leaf)s::oid AND q.resolved_at IS NULL"
-                " AND q.tenant_number = ANY (%(scope)s::int4[])"
-                " AND NOT EXISTS (SELECT FROM missing WHERE missing.row_key = q.row_key) RETURNING 1)"
-                " SELECT count(*) FROM solved"
-            ).format(
-                map=frozen_map(work.table),
-                row_key=target.row_key,
-                leaf=target.leaf,
-                tenant=target.tenant,
-                needs_writing=target.needs_writing,
-            ),
-            {
-                **work.map_parameters(),
-                "table_id": work.table_id,
-                "leaf": leaf.oid,
-                "scope": work.scope_numbers,
-            },
-        )
+    statement = sql.SQL(_RESOLVE).format(
+        map=frozen_map(work.table),
+        row_key=target.row_key,
+        leaf=target.leaf,
+        tenant=target.tenant,
+        needs_writing=target.needs_writing,
+    )
+    parameters = {
+        **work.map_parameters(),
+        "table_id": work.table_id,
+        "leaf": leaf.oid,
+        "scope": work.scope_numbers,
+    }
+
+    def close(connection: psycopg.Connection) -> None:
+        with transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=0):
+            connection.execute(statement, parameters)
+
+    if count_open(work):
+        work.retry.run(f"quarantine of {leaf.name}", close)
 
 
 def count_open(work: Work) -> dict[int, int]:
     """Count the rows in quarantine of this table, for each tenant number in scope that has any."""
-    rows = work.session.connection.execute(
+    rows = _query(
+        work,
         "SELECT tenant_number, count(*) FROM tenant_migration.quarantine WHERE table_id = %s"
         " AND resolved_at IS NULL AND tenant_number = ANY (%s::int4[]) GROUP BY tenant_number",
         (work.table_id, work.scope_numbers),
-    ).fetchall()
+    )
     return {int(number): int(count) for number, count in rows}
 
 
 def samples(work: Work) -> tuple[QuarantinedRow, ...]:
     """Return the first rows in quarantine of this table and scope."""
-    rows = work.session.connection.execute(
+    rows = _query(
+        work,
         "SELECT t.tenant_id, q.row_key, q.sqlstate, q.constraint_name, q.message"
         " FROM tenant_migration.quarantine AS q JOIN tenant_migration.tenants AS t USING (tenant_number)"
         " WHERE q.table_id = %s AND q.resolved_at IS NULL AND q.tenant_number = ANY (%s::int4[])"
         " ORDER BY q.quarantine_id LIMIT %s",
         (work.table_id, work.scope_numbers, _SHOWN),
-    ).fetchall()
+    )
     return tuple(QuarantinedRow(*row) for row in rows)
+
+
+def _query(work: Work, query: LiteralString, parameters: tuple[object, ...]) -> list[Any]:
+    return work.retry.run(
+        f"quarantine of {work.table.qualified_name}",
+        lambda connection: connection.execute(query, parameters).fetchall(),
+    )

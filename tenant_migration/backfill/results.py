@@ -60,7 +60,8 @@ class TableResult:
     rows_migrated: int
     rows_kept: int
     rows_remaining: int
-    """Rows that have a mapping and still no organization, quarantined ones left out; 0 or the table failed."""
+    """Rows that have a mapping and still no organization, quarantined ones left out; 0 or the table
+    failed."""
     rows_quarantined: int
     rows_hot: int
     batches: int

@@ -52,8 +52,8 @@ def start_run(
     """Open a run and freeze its mapping, in one transaction.
 
     1. The run's row.
-    2. For each type of key among the plan's tables, each tenant's canonical key; a tenant whose id is no value
-       of that type can have no rows there and is left out of it.
+    2. For each type of key among the plan's tables, each tenant's canonical key; a tenant whose id is no
+       value of that type can have no rows there and is left out of it.
     3. Two tenants whose keys are equal in a type are refused: rows could not be told apart.
 
     Raises:
@@ -172,8 +172,9 @@ def _refuse_ambiguous(
     if groups:
         named = "; ".join(" and ".join(repr(tenant) for tenant in group) for group in groups)
         raise Refused(
-            f"tenants that are the same key as {table.tenant_column.base_type} (of {table.qualified_name} and "
-            f"others of that type): {named}. Their rows cannot be told apart; keep one mapping of each group"
+            f"tenants that are the same key as {table.tenant_column.base_type} (of {table.qualified_name} "
+            f"and others of that type): {named}. Their rows cannot be told apart; keep one mapping "
+            "of each group"
         )
 
 

@@ -1,6 +1,7 @@
 """A few tenants: by the index that leads with the key where their share is small, else by the leaf's pages.
 
-Never a scan for each tenant (H40: 80 s against 7 s): the tenants of the run go through one statement together.
+Never a scan for each tenant (H40: 80 s against 7 s): the tenants of the run go through one statement
+together.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from tenant_migration.backfill.work import Work
 from tenant_migration.planning.model import Strategy
 
 _BY_INDEX_MOST_BATCHES = 20
-"""Each batch passes over the rows that the batches before it wrote: twice the work at four batches, ten times at
-twenty. More than that is walked by pages."""
+"""Each batch passes over the rows that the batches before it wrote: twice the work at four batches, ten
+times at twenty. More than that is walked by pages."""
 _WAVES_FROM_ROWS_EACH_PAGE = 4
 """With fewer rows of the selection on a page, waves would visit it more often than they find rows."""
 
@@ -33,7 +34,7 @@ def selection_pass(work: Work, leaf: Leaf, rows_to_write: int) -> None:
     """
     if rows_to_write == 0:
         return
-    failpoints.reach(failpoints.PASS_STARTED)
+    failpoints.reach(failpoints.WALK_STARTED)
     batches = Batches(work, leaf, "selection", State.RUNNING)
     few = rows_to_write <= _BY_INDEX_MOST_BATCHES * work.table.settings.batch_size
     if work.table.tenant_index is not None and few:

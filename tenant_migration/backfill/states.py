@@ -1,7 +1,7 @@
 """States of runs, of tables in a run, and of (table, tenant) pairs, and how they may follow one another.
 
-The same table stands in the database (`tenant_migration.state_transitions`), which enforces it on every writer
-and logs each change with actor and reason.
+The same table stands in the database (`tenant_migration.state_transitions`), which enforces it on every
+writer and logs each change with actor and reason.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
         {_S.VALIDATING, _S.RUNNING, _S.VERIFYING, _S.FAILED, _S.BLOCKED, _S.CANCELLED, _S.ROLLING_BACK}
     ),
 }
-"""From -> to, for pairs, runs and tables in a run. Staying in a state is always allowed and is no transition."""
+"""From -> to, for pairs, runs and tables in a run. Staying in a state is always allowed and is no
+transition."""
 
 RUN_TRANSITIONS: frozenset[tuple[State, State]] = frozenset(
     (state, _S.COMPLETED) for state in (_S.VALIDATING, _S.RUNNING, _S.SWEEPING, _S.ROLLING_BACK)
@@ -126,7 +127,7 @@ def set_pair_states(
     rows_migrated: Mapping[int, int] | None = None,
     rows_kept: Mapping[int, int] | None = None,
 ) -> None:
-    """Bring the pairs of one table and many tenants into a state, and the mappings' status with them, at once.
+    """Bring the pairs of one table and many tenants into a state, and the mappings with them.
 
     Args:
         connection: outside of a transaction.
@@ -136,7 +137,8 @@ def set_pair_states(
         actor: who.
         reason: why, as a sentence; None where the state says it.
         run_id: the run that does it.
-        rows_migrated: tenant number -> rows that now carry a value written by us (missing: 0); None: unchanged.
+        rows_migrated: tenant number -> rows that now carry a value written by us (missing: 0); None:
+        unchanged.
         rows_kept: tenant number -> rows whose own value was kept (missing: 0); None: unchanged.
     """
     if not tenant_numbers:

@@ -1,7 +1,7 @@
 """The sweep: what moved or came behind the pass is found and written, until nothing is left.
 
-Every pass over pages under traffic leaves rows behind (performance.md P7), so this is not an exception but the
-way the work ends: a count in one snapshot says what is left; it is written; the count is taken again.
+Every pass over pages under traffic leaves rows behind (performance.md P7), so this is not an exception but
+the way the work ends: a count in one snapshot says what is left; it is written; the count is taken again.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.batches import Batches
-from tenant_migration.backfill.bulk import strategy_of
+from tenant_migration.backfill.bulk import leaves_of, strategy_of
 from tenant_migration.backfill.counts import list_remaining
-from tenant_migration.backfill.leaves import Leaf, read_leaves
+from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.pace import Pace
 from tenant_migration.backfill.states import State
 from tenant_migration.backfill.units import WAVES, PageRange, RowList
@@ -31,7 +31,7 @@ def sweep(work: Work) -> int:
     """
     for number in range(1, SWEEPS_MOST + 1):
         left = 0
-        for leaf in read_leaves(work.session.connection, work.table):
+        for leaf in leaves_of(work):
             ctids = list_remaining(work, leaf, _LISTED_MOST + 1)
             if not ctids:
                 continue
@@ -72,7 +72,7 @@ def _write(work: Work, leaf: Leaf, ctids: Sequence[str]) -> None:
 
 
 def _walk(work: Work, leaf: Leaf) -> None:
-    """Walk the whole leaf once, as the bulk pass does but without a cursor: it is short or repeated anyway."""
+    """Walk the whole leaf once, as the bulk pass does but without a cursor."""
     waves = WAVES if strategy_of(work, leaf) is Strategy.HOT_WAVES else 1
     walk_pages(work, leaf, Batches(work, leaf, "sweep", State.SWEEPING), waves=waves)
 

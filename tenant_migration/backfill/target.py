@@ -1,6 +1,7 @@
 """One leaf of one table as SQL sees it: names quoted, keys typed. What every builder needs, resolved once.
 
-All of it is for queries that are executed with parameters (see `database.names`); DDL quotes with psycopg.sql.
+All of it is for queries that are executed with parameters (see `database.names`); DDL quotes with
+psycopg.sql.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ from psycopg import sql
 from tenant_migration.catalog.model import TableName
 from tenant_migration.database.names import identifier
 from tenant_migration.planning.model import ColumnRef, TablePlan
+
+_NOT_SET_ASIDE = """ AND NOT EXISTS (
+    SELECT FROM tenant_migration.quarantine AS q
+    WHERE q.run_id = %(run_id)s AND q.table_id = %(table_id)s AND q.leaf = %(leaf)s::oid
+      AND q.resolved_at IS NULL AND q.row_key = {})"""
 
 
 def type_name(column: ColumnRef) -> sql.Identifier:
@@ -67,10 +73,15 @@ class Target:
         return sql.SQL("{} IS NULL").format(self.organization)
 
     @property
+    def exclusion(self) -> sql.Composed:
+        """The further condition that this run has not set the row aside."""
+        return sql.SQL(_NOT_SET_ASIDE).format(self.row_key)
+
+    @property
     def row_key(self) -> sql.Composed:
         """The row's identity as jsonb of texts: what quarantine and messages show."""
         pairs = [
             sql.SQL("{}::text, {}::text").format(text(column.name), of_row(column.name))
             for column in self.table.key_columns
-        ] or [sql.SQL("'ctid'::text, t.ctid::text")]
+        ] or [sql.SQL("'ctid'::text, t.ctid::text").format()]
         return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))

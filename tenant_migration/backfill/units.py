@@ -1,4 +1,4 @@
-"""What one batch covers: a range of pages, one part of each page of a range, given rows, or a tenant's next rows."""
+"""What one batch covers: pages, a part of each page, given rows, a tenant's next rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PageRange:
 
 @dataclass(frozen=True)
 class RowList:
-    """Rows of a leaf by their ctid at this moment, as text. A row that has moved since is simply not found."""
+    """Rows of a leaf by their ctid of this moment; a row that has moved is simply not found."""
 
     ctids: tuple[str, ...]
 
@@ -39,7 +39,7 @@ Unit = PageRange | RowList | NextRows
 
 
 def halves(unit: Unit) -> tuple[Unit, Unit] | None:
-    """Return the unit in two parts, or None when its rows must be listed first (one page, next rows) or it is one row."""
+    """Return the unit in two parts; None: its rows must be listed first, or it is one row."""
     if isinstance(unit, PageRange) and unit.page_to - unit.page_from > 1:
         middle = (unit.page_from + unit.page_to) // 2
         return (

@@ -118,7 +118,9 @@ class World:
         """Each row that was filled is journaled once with its tenant, and no other row."""
         journaled = self.journal_keys(name)
         assert len(journaled) == len(set(journaled)), "a row is journaled twice"
-        filled = {row[0] for row in self.sql(f"SELECT {key}::text FROM {name} WHERE organization_id IS NOT NULL")}
+        filled = {
+            row[0] for row in self.sql(f"SELECT {key}::text FROM {name} WHERE organization_id IS NOT NULL")
+        }
         assert set(journaled) == filled - before
         assert (
             self.one(
@@ -143,7 +145,9 @@ def table_of(plan: Plan, name: str) -> TablePlan:
 def bare_world(database: str) -> Iterator[World]:
     """Organizations and the tool, no tenants."""
     with connect(database) as connection:
-        connection.execute("CREATE TABLE public.organizations (id uuid PRIMARY KEY, parent_id uuid, slug text, name text)")
+        connection.execute(
+            "CREATE TABLE public.organizations (id uuid PRIMARY KEY, parent_id uuid, slug text, name text)"
+        )
         world = World(database, connection)
         install(connection, world.config)
         yield world
@@ -176,4 +180,3 @@ def claims(world: World) -> Callable[[int], World]:
         return world
 
     return make
-

@@ -51,7 +51,9 @@ def test_a_second_worker_fails_naming_the_holder(claims: Callable[[int], World])
     assert "public.claims" in refused[0]
 
 
-def test_single_tenants_of_one_table_run_side_by_side_but_not_beside_all(claims: Callable[[int], World]) -> None:
+def test_single_tenants_of_one_table_run_side_by_side_but_not_beside_all(
+    claims: Callable[[int], World],
+) -> None:
     world = claims(1_000)
     plan = world.plan(lease_wait_s=0)
     table = table_of(plan, "public.claims")
@@ -81,12 +83,16 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing_more(claims: Callable[[
 
         def steal(event: Progress) -> None:
             if event.rows_done > 500 and not at_theft:
-                other.execute("UPDATE tenant_migration.leases SET token = gen_random_uuid(), holder = 'a thief'")
+                other.execute(
+                    "UPDATE tenant_migration.leases SET token = gen_random_uuid(), holder = 'a thief'"
+                )
                 at_theft.append(event.rows_done)
 
         with pytest.raises(LeaseLost, match=r"public\.claims.*nothing more was written"):
             backfill_table(world.connection, plan, table_of(plan, "public.claims"), run, progress=steal)
-        filled = other.execute("SELECT count(*) FROM public.claims WHERE organization_id IS NOT NULL").fetchone()
+        filled = other.execute(
+            "SELECT count(*) FROM public.claims WHERE organization_id IS NOT NULL"
+        ).fetchone()
     assert filled == (at_theft[0],)
     world.assert_journal_is_exact("public.claims", before=set())
 
@@ -123,10 +129,14 @@ def test_cancel_and_emergency_stop_within_one_batch(claims: Callable[[int], Worl
     assert world.missing("public.claims") == 0
     world.assert_journal_is_exact("public.claims", before=set())
     counted = world.one("SELECT sum(rows_migrated) FROM tenant_migration.table_states")
-    assert counted == world.one("SELECT count(*) FROM public.claims WHERE organization_id IS NOT NULL") == 2_880
+    assert (
+        counted == world.one("SELECT count(*) FROM public.claims WHERE organization_id IS NOT NULL") == 2_880
+    )
 
 
-def test_an_interrupt_keeps_what_is_committed_and_gives_the_lease_back(claims: Callable[[int], World]) -> None:
+def test_an_interrupt_keeps_what_is_committed_and_gives_the_lease_back(
+    claims: Callable[[int], World],
+) -> None:
     world = claims(1_000)
 
     def interrupt(event: Progress) -> None:
@@ -159,18 +169,21 @@ def test_inserts_updates_and_deletes_during_the_run(claims: Callable[[int], Worl
                 return
             n = next(turn)
             application.execute(
-                "INSERT INTO public.claims (id, tenant_id) VALUES (%s, %s)", (10_000 + n, TENANTS[n % len(TENANTS)])
+                "INSERT INTO public.claims (id, tenant_id) VALUES (%s, %s)",
+                (10_000 + n, TENANTS[n % len(TENANTS)]),
             )
             application.execute(
                 "UPDATE public.claims SET title = repeat('long', 100) WHERE id = %s", (1 + n * 37 % 5_000,)
             )
             application.execute(
-                "UPDATE public.claims SET tenant_id = 'beta' WHERE id = %s AND organization_id IS NULL", (2 + n * 11 % 5_000,)
+                "UPDATE public.claims SET tenant_id = 'beta' WHERE id = %s AND organization_id IS NULL",
+                (2 + n * 11 % 5_000,),
             )
             application.execute("DELETE FROM public.claims WHERE id = %s", (3 + n * 53 % 5_000,))
             row = application.execute(
                 "UPDATE public.claims SET organization_id = %s WHERE id = %s AND tenant_id = 'alpha'"
-                " AND organization_id IS NULL RETURNING id", (orgs["alpha"], 5_000 - n),
+                " AND organization_id IS NULL RETURNING id",
+                (orgs["alpha"], 5_000 - n),
             ).fetchone()
             claimed.extend(row or ())
 

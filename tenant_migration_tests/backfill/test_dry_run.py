@@ -15,7 +15,12 @@ def test_counts_and_statements_agree_with_the_real_run(claims: Callable[[int], W
     with connect(world.url, read_only=True) as reader:
         dry = dry_run_table(reader, plan, table_of(plan, "public.claims"))
     assert "organization_id" in dry.statements[0]
-    assert world.one("SELECT count(*) FROM pg_attribute WHERE attrelid='public.claims'::regclass AND attname='organization_id'") == 0
+    assert (
+        world.one(
+            "SELECT count(*) FROM pg_attribute WHERE attrelid='public.claims'::regclass AND attname='organization_id'"
+        )
+        == 0
+    )
     assert dry.rows_unmapped == 20
     assert any("without a mapping" in refusal for refusal in dry.refusals)
     result = world.migrate("public.claims")

@@ -58,7 +58,9 @@ def test_keep_records_the_values_before_the_run_and_leaves_them(disputed: World)
     assert result.rows_migrated == 950 - len(kept)
     assert set(disputed.sql("SELECT id, organization_id FROM public.claims WHERE tenant_id = 'beta'")) == kept
     journal = f"tenant_migration.journal_{disputed.table_id('public.claims')}"
-    recorded = f"SELECT k, p FROM {journal} j, unnest(j.key_1, j.previous_values) AS x (k, p) WHERE phase = 'kept'"
+    recorded = (
+        f"SELECT k, p FROM {journal} j, unnest(j.key_1, j.previous_values) AS x (k, p) WHERE phase = 'kept'"
+    )
     assert set(disputed.sql(recorded)) == kept
     pair = disputed.sql(
         "SELECT rows_migrated, rows_kept FROM tenant_migration.table_states JOIN tenant_migration.tenants"
@@ -95,7 +97,11 @@ def test_overwrite_under_a_concurrent_change_journals_the_newest_value(disputed:
                 released.append(True)
 
         result = disputed.migrate(
-            "public.claims", on_existing_value="overwrite", batch_size=50, lock_timeout_ms=100, progress=release
+            "public.claims",
+            on_existing_value="overwrite",
+            batch_size=50,
+            lock_timeout_ms=100,
+            progress=release,
         )
     assert released
     assert result.rows_remaining == 0

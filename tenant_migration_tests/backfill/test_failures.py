@@ -17,10 +17,15 @@ NO_ROW_REFUSED = 960
 """Of the 1,000 claims of the fixture, those of tenants with a mapping."""
 
 
-def test_a_row_that_violates_a_check_is_quarantined_and_the_others_go_on(claims: Callable[[int], World]) -> None:
+def test_a_row_that_violates_a_check_is_quarantined_and_the_others_go_on(
+    claims: Callable[[int], World],
+) -> None:
     world = claims(1_000)
     world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid")
-    bad = [row[0] for row in world.sql("SELECT id FROM public.claims WHERE tenant_id = 'beta' ORDER BY id LIMIT 2")]
+    bad = [
+        row[0]
+        for row in world.sql("SELECT id FROM public.claims WHERE tenant_id = 'beta' ORDER BY id LIMIT 2")
+    ]
     world.sql(
         "ALTER TABLE public.claims ADD CONSTRAINT not_these CHECK (organization_id IS NULL OR id <> ALL ('{%s,%s}'))"
         % tuple(bad)
@@ -30,7 +35,9 @@ def test_a_row_that_violates_a_check_is_quarantined_and_the_others_go_on(claims:
     assert result.rows_quarantined == 2
     assert result.rows_remaining == 0
     assert {row.row_key["id"] for row in result.quarantined} == {str(key) for key in bad}
-    assert {(row.tenant_id, row.sqlstate, row.constraint) for row in result.quarantined} == {("beta", "23514", "not_these")}
+    assert {(row.tenant_id, row.sqlstate, row.constraint) for row in result.quarantined} == {
+        ("beta", "23514", "not_these")
+    }
     states = world.states("public.claims")
     assert states.pop("beta") == "failed"
     assert set(states.values()) == {"verifying"}
@@ -64,7 +71,9 @@ def test_a_row_refused_at_commit_is_quarantined(claims: Callable[[int], World]) 
         " FOR EACH ROW EXECUTE FUNCTION public.refuse()"
     )
     result = world.migrate("public.claims", on_triggers="fire")
-    assert [(row.sqlstate, row.message) for row in result.quarantined] == [("P0001", f"claim {bad} is closed")]
+    assert [(row.sqlstate, row.message) for row in result.quarantined] == [
+        ("P0001", f"claim {bad} is closed")
+    ]
     assert result.rows_migrated == result.rows_expected - 1
 
 
@@ -85,10 +94,16 @@ def test_a_batch_over_the_statement_timeout_is_halved(claims: Callable[[int], Wo
         "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN PERFORM pg_sleep(0.005); RETURN NEW; END $$"
     )
-    world.sql("CREATE TRIGGER slow BEFORE UPDATE ON public.claims FOR EACH ROW EXECUTE FUNCTION public.slow()")
+    world.sql(
+        "CREATE TRIGGER slow BEFORE UPDATE ON public.claims FOR EACH ROW EXECUTE FUNCTION public.slow()"
+    )
     seen: list[int] = []
     result = world.migrate(
-        "public.claims", batch_size=400, statement_timeout_ms=300, on_triggers="fire", build_index="early",
+        "public.claims",
+        batch_size=400,
+        statement_timeout_ms=300,
+        on_triggers="fire",
+        build_index="early",
         progress=lambda event: seen.append(event.batch_rows),
     )
     assert result.rows_migrated == result.rows_expected
@@ -116,7 +131,9 @@ def test_a_row_that_somebody_holds_does_not_keep_the_others(claims: Callable[[in
     assert world.missing("public.claims") == 0
 
 
-def test_a_locked_table_is_waited_for_only_so_often_and_the_holder_named(claims: Callable[[int], World]) -> None:
+def test_a_locked_table_is_waited_for_only_so_often_and_the_holder_named(
+    claims: Callable[[int], World],
+) -> None:
     world = claims(100)
     world.migrate("public.claims", tenants=["beta"])
     with psycopg.connect(world.url, application_name="nightly report") as application:
@@ -143,14 +160,19 @@ def test_a_deadlock_is_tried_again(claims: Callable[[int], World]) -> None:
     """The application locks two rows against the engine's order; whoever loses, every row is written."""
     world = claims(300)
     world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid")
-    world.sql("ALTER DATABASE %s SET deadlock_timeout = '50ms'" % world.one("SELECT current_database()")
-              if world.one("SELECT has_parameter_privilege('deadlock_timeout', 'SET')") else "SELECT 1")
+    world.sql(
+        "ALTER DATABASE %s SET deadlock_timeout = '50ms'" % world.one("SELECT current_database()")
+        if world.one("SELECT has_parameter_privilege('deadlock_timeout', 'SET')")
+        else "SELECT 1"
+    )
     rows = [row[0] for row in world.sql("SELECT id FROM public.claims WHERE tenant_id = 'beta' ORDER BY id")]
     world.sql(
         "CREATE FUNCTION public.pause() RETURNS trigger LANGUAGE plpgsql AS"
         f" $$ BEGIN IF NEW.id = {rows[-1]} THEN PERFORM pg_sleep(0.3); END IF; RETURN NEW; END $$"
     )
-    world.sql("CREATE TRIGGER pause BEFORE UPDATE ON public.claims FOR EACH ROW EXECUTE FUNCTION public.pause()")
+    world.sql(
+        "CREATE TRIGGER pause BEFORE UPDATE ON public.claims FOR EACH ROW EXECUTE FUNCTION public.pause()"
+    )
     victims: list[str] = []
 
     def cross() -> None:
@@ -171,8 +193,13 @@ def test_a_deadlock_is_tried_again(claims: Callable[[int], World]) -> None:
             threads[0].start()
 
     result = world.migrate(
-        "public.claims", lock_timeout_ms=5_000, on_triggers="fire", build_index="early", batch_size=30,
-        adaptive=False, progress=start,
+        "public.claims",
+        lock_timeout_ms=5_000,
+        on_triggers="fire",
+        build_index="early",
+        batch_size=30,
+        adaptive=False,
+        progress=start,
     )
     threads[0].join()
     assert result.rows_migrated == result.rows_expected
@@ -198,7 +225,9 @@ def test_a_terminated_connection_is_made_anew_and_nothing_done_twice(claims: Cal
                     other.execute("SELECT pg_terminate_backend(%s)", (found,))
                     kills.append(found)
 
-        result = backfill_table(world.connection, plan, table_of(plan, "public.claims"), run, progress=terminate)
+        result = backfill_table(
+            world.connection, plan, table_of(plan, "public.claims"), run, progress=terminate
+        )
         assert kills[0] == pid
         assert len(set(kills)) == 3
         assert result.rows_migrated == result.rows_expected
@@ -217,7 +246,7 @@ def test_an_error_that_no_attempt_can_change_stops_at_once(claims: Callable[[int
     world.sql("ALTER TABLE public.claims RENAME COLUMN tenant_id TO owner")
     with pytest.raises(psycopg.errors.UndefinedColumn):
         backfill_table(world.connection, plan, table_of(plan, "public.claims"), run)
-    (state, reason), = world.sql("SELECT state, reason FROM tenant_migration.table_runs")
+    ((state, reason),) = world.sql("SELECT state, reason FROM tenant_migration.table_runs")
     assert state == "failed"
     assert "tenant_id" in reason
 

@@ -29,38 +29,78 @@ SHAPES = [
     Shape("text", "CREATE TABLE public.things (id int PRIMARY KEY, tenant_id text)", TEXTS),
     Shape("varchar", "CREATE TABLE public.things (id int PRIMARY KEY, tenant_id varchar(20))", TEXTS),
     Shape("char", "CREATE TABLE public.things (id int PRIMARY KEY, tenant_id char(12))", TEXTS),
-    Shape("uuid", "CREATE TABLE public.things (id uuid PRIMARY KEY, tenant_id uuid)", UUIDS,
-          insert="INSERT INTO {table} (id, tenant_id) VALUES (lpad(%s::text, 32, '0')::uuid, %s)"),
+    Shape(
+        "uuid",
+        "CREATE TABLE public.things (id uuid PRIMARY KEY, tenant_id uuid)",
+        UUIDS,
+        insert="INSERT INTO {table} (id, tenant_id) VALUES (lpad(%s::text, 32, '0')::uuid, %s)",
+    ),
     Shape("integer", "CREATE TABLE public.things (id int PRIMARY KEY, tenant_id int)", ("1", "2", "007")),
     Shape("bigint", "CREATE TABLE public.things (id int PRIMARY KEY, tenant_id bigint)", ("1", "5000000000")),
-    Shape("enum", "CREATE TYPE public.owner AS ENUM ('alpha', 'beta');"
-          " CREATE TABLE public.things (id int PRIMARY KEY, tenant_id public.owner)", ("alpha", "beta")),
-    Shape("domain", "CREATE DOMAIN public.tenant AS text CHECK (length(VALUE) < 9);"
-          " CREATE TABLE public.things (id int PRIMARY KEY, tenant_id public.tenant)", ("alpha", "beta")),
-    Shape("quoted names", 'CREATE SCHEMA "Weird Schema"; CREATE TABLE "Weird Schema"."Ta""ble 50%%" '
-          '("I d" int PRIMARY KEY, "tenantId" text)', TEXTS,
-          insert='INSERT INTO {table} ("I d", "tenantId") VALUES (%s, %s)',
-          settings={"tenant_key_columns": ["tenantId"], "organization_column": 'Org "1" %'},
-          table='"Weird Schema"."Ta""ble 50%%"'),
-    Shape("composite key", "CREATE TABLE public.things (id int, at date DEFAULT '2026-01-01', tenant_id text,"
-          " PRIMARY KEY (id, at))", TEXTS),
-    Shape("key with the tenant in it", "CREATE TABLE public.things (id int, tenant_id text, PRIMARY KEY (tenant_id, id))",
-          TEXTS, with_null=False),
-    Shape("unique instead of a primary key",
-          "CREATE TABLE public.things (id int NOT NULL UNIQUE, tenant_id text)", TEXTS),
+    Shape(
+        "enum",
+        "CREATE TYPE public.owner AS ENUM ('alpha', 'beta');"
+        " CREATE TABLE public.things (id int PRIMARY KEY, tenant_id public.owner)",
+        ("alpha", "beta"),
+    ),
+    Shape(
+        "domain",
+        "CREATE DOMAIN public.tenant AS text CHECK (length(VALUE) < 9);"
+        " CREATE TABLE public.things (id int PRIMARY KEY, tenant_id public.tenant)",
+        ("alpha", "beta"),
+    ),
+    Shape(
+        "quoted names",
+        'CREATE SCHEMA "Weird Schema"; CREATE TABLE "Weird Schema"."Ta""ble 50%%" '
+        '("I d" int PRIMARY KEY, "tenantId" text)',
+        TEXTS,
+        insert='INSERT INTO {table} ("I d", "tenantId") VALUES (%s, %s)',
+        settings={"tenant_key_columns": ["tenantId"], "organization_column": 'Org "1" %'},
+        table='"Weird Schema"."Ta""ble 50%%"',
+    ),
+    Shape(
+        "composite key",
+        "CREATE TABLE public.things (id int, at date DEFAULT '2026-01-01', tenant_id text,"
+        " PRIMARY KEY (id, at))",
+        TEXTS,
+    ),
+    Shape(
+        "key with the tenant in it",
+        "CREATE TABLE public.things (id int, tenant_id text, PRIMARY KEY (tenant_id, id))",
+        TEXTS,
+        with_null=False,
+    ),
+    Shape(
+        "unique instead of a primary key",
+        "CREATE TABLE public.things (id int NOT NULL UNIQUE, tenant_id text)",
+        TEXTS,
+    ),
     Shape("no key at all", "CREATE TABLE public.things (id int, tenant_id text)", TEXTS),
-    Shape("range partitions", "CREATE TABLE public.things (id int, tenant_id text, PRIMARY KEY (id)) PARTITION BY RANGE (id);"
-          " CREATE TABLE public.things_low PARTITION OF public.things FOR VALUES FROM (0) TO (150);"
-          " CREATE TABLE public.things_rest PARTITION OF public.things DEFAULT", TEXTS),
-    Shape("list partitions by tenant", "CREATE TABLE public.things (id int, tenant_id text, PRIMARY KEY (id, tenant_id))"
-          " PARTITION BY LIST (tenant_id);"
-          " CREATE TABLE public.things_a PARTITION OF public.things FOR VALUES IN ('alpha');"
-          " CREATE TABLE public.things_rest PARTITION OF public.things DEFAULT", TEXTS, with_null=False),
-    Shape("hash partitions of partitions, no key", "CREATE TABLE public.things (id int, tenant_id text) PARTITION BY HASH (id);"
-          " CREATE TABLE public.things_0 PARTITION OF public.things FOR VALUES WITH (MODULUS 2, REMAINDER 0)"
-          " PARTITION BY RANGE (id);"
-          " CREATE TABLE public.things_0_all PARTITION OF public.things_0 DEFAULT;"
-          " CREATE TABLE public.things_1 PARTITION OF public.things FOR VALUES WITH (MODULUS 2, REMAINDER 1)", TEXTS),
+    Shape(
+        "range partitions",
+        "CREATE TABLE public.things (id int, tenant_id text, PRIMARY KEY (id)) PARTITION BY RANGE (id);"
+        " CREATE TABLE public.things_low PARTITION OF public.things FOR VALUES FROM (0) TO (150);"
+        " CREATE TABLE public.things_rest PARTITION OF public.things DEFAULT",
+        TEXTS,
+    ),
+    Shape(
+        "list partitions by tenant",
+        "CREATE TABLE public.things (id int, tenant_id text, PRIMARY KEY (id, tenant_id))"
+        " PARTITION BY LIST (tenant_id);"
+        " CREATE TABLE public.things_a PARTITION OF public.things FOR VALUES IN ('alpha');"
+        " CREATE TABLE public.things_rest PARTITION OF public.things DEFAULT",
+        TEXTS,
+        with_null=False,
+    ),
+    Shape(
+        "hash partitions of partitions, no key",
+        "CREATE TABLE public.things (id int, tenant_id text) PARTITION BY HASH (id);"
+        " CREATE TABLE public.things_0 PARTITION OF public.things FOR VALUES WITH (MODULUS 2, REMAINDER 0)"
+        " PARTITION BY RANGE (id);"
+        " CREATE TABLE public.things_0_all PARTITION OF public.things_0 DEFAULT;"
+        " CREATE TABLE public.things_1 PARTITION OF public.things FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+        TEXTS,
+    ),
 ]
 
 
@@ -69,7 +109,9 @@ def test_fills_each_row_with_its_tenants_organization(bare_world: World, shape: 
     world = bare_world
     world.settings.update(shape.settings)
     world.add_tenants((*shape.tenants, "not in this table"))
-    world.connection.execute(shape.create.encode() if "%%" not in shape.create else shape.create.replace("%%", "%").encode())
+    world.connection.execute(
+        shape.create.encode() if "%%" not in shape.create else shape.create.replace("%%", "%").encode()
+    )
     insert = shape.insert.format(table=shape.table)
     for number in range(300):
         owners = [*shape.tenants, None] if shape.with_null else shape.tenants
@@ -97,7 +139,8 @@ def test_fills_each_row_with_its_tenants_organization(bare_world: World, shape: 
     assert result.rows_by_tenant["not in this table"] == 0
     indexes = world.sql(
         "SELECT indisvalid FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-        " WHERE a.attname = %s", table.organization_column,
+        " WHERE a.attname = %s",
+        table.organization_column,
     )
     assert indexes and all(valid for (valid,) in indexes)
     keys = world.sql(
@@ -111,7 +154,9 @@ def test_a_tenants_id_that_is_no_value_of_the_keys_type_is_no_error(bare_world: 
     world = bare_world
     world.add_tenants((*UUIDS, "alpha"))
     world.sql("CREATE TABLE public.by_uuid (id int PRIMARY KEY, tenant_id uuid)")
-    world.sql("INSERT INTO public.by_uuid SELECT i, lpad(i::text, 32, '0')::uuid FROM generate_series(1, 4) i")
+    world.sql(
+        "INSERT INTO public.by_uuid SELECT i, lpad(i::text, 32, '0')::uuid FROM generate_series(1, 4) i"
+    )
     world.sql("CREATE TABLE public.by_text (id int PRIMARY KEY, tenant_id text)")
     world.sql("INSERT INTO public.by_text VALUES (1, 'alpha'), (2, '00000000-0000-0000-0000-000000000001')")
     assert world.migrate("public.by_uuid").rows_migrated == 4
@@ -135,13 +180,21 @@ def test_two_spellings_of_one_uuid_are_refused_by_name(bare_world: World) -> Non
 
 
 def test_foreign_keys_composite_self_and_cyclic(world: World) -> None:
-    world.sql("CREATE TABLE public.a (id int PRIMARY KEY, tenant_id text, b_id int, parent_id int REFERENCES public.a)")
-    world.sql("CREATE TABLE public.b (id int PRIMARY KEY, tenant_id text, a_id int REFERENCES public.a, UNIQUE (tenant_id, id))")
+    world.sql(
+        "CREATE TABLE public.a (id int PRIMARY KEY, tenant_id text, b_id int, parent_id int REFERENCES public.a)"
+    )
+    world.sql(
+        "CREATE TABLE public.b (id int PRIMARY KEY, tenant_id text, a_id int REFERENCES public.a, UNIQUE (tenant_id, id))"
+    )
     world.sql("ALTER TABLE public.a ADD FOREIGN KEY (b_id) REFERENCES public.b DEFERRABLE INITIALLY DEFERRED")
-    world.sql("CREATE TABLE public.c (id int PRIMARY KEY, tenant_id text, b_id int,"
-              " FOREIGN KEY (tenant_id, b_id) REFERENCES public.b (tenant_id, id))")
+    world.sql(
+        "CREATE TABLE public.c (id int PRIMARY KEY, tenant_id text, b_id int,"
+        " FOREIGN KEY (tenant_id, b_id) REFERENCES public.b (tenant_id, id))"
+    )
     with world.connection.transaction():
-        world.sql("INSERT INTO public.a SELECT i, 'alpha', i, nullif(i - 1, 0) FROM generate_series(1, 500) i")
+        world.sql(
+            "INSERT INTO public.a SELECT i, 'alpha', i, nullif(i - 1, 0) FROM generate_series(1, 500) i"
+        )
         world.sql("INSERT INTO public.b SELECT i, 'alpha', i FROM generate_series(1, 500) i")
     world.sql("INSERT INTO public.c SELECT i, 'alpha', i FROM generate_series(1, 500) i")
     for name in ("public.a", "public.b", "public.c"):
@@ -151,7 +204,20 @@ def test_foreign_keys_composite_self_and_cyclic(world: World) -> None:
 
 def test_ids_of_hostile_tenants_stay_data(bare_world: World) -> None:
     world = bare_world
-    hostile = ("'; DROP TABLE claims; --", '"', "%s", "%(run_id)s", "$$", "\u202egnp", "é", "e\u0301", " ", "a" * 2000, "{}", "\\")
+    hostile = (
+        "'; DROP TABLE claims; --",
+        '"',
+        "%s",
+        "%(run_id)s",
+        "$$",
+        "\u202egnp",
+        "é",
+        "e\u0301",
+        " ",
+        "a" * 2000,
+        "{}",
+        "\\",
+    )
     world.add_tenants(hostile)
     world.sql("CREATE TABLE public.claims (id int PRIMARY KEY, tenant_id text)")
     for number, tenant in enumerate(hostile):

@@ -1,10 +1,10 @@
-"""Builds the index and the foreign key of the organization column, once no row with a mapping lacks a value."""
+"""Builds index and foreign key of the organization column once no row lacks a value."""
 
 from __future__ import annotations
 
 from psycopg import sql
 
-from tenant_migration.backfill.leaves import read_leaves
+from tenant_migration.backfill.bulk import leaves_of
 from tenant_migration.backfill.structure.foreign_key import ensure_foreign_key, foreign_key_exists
 from tenant_migration.backfill.structure.index import ensure_index, index_exists
 from tenant_migration.backfill.target import of_row, type_name
@@ -31,6 +31,7 @@ def build_structure(work: Work, *, rows_left: int = 0) -> None:
     key_waits = not foreign_key_exists(connection, work.table, work.plan.organizations)
     if not index_waits and not key_waits:
         return
+    work.tally.waiting.clear()
     reason = _why_it_waits(work, rows_left)
     if reason:
         work.tally.waiting += [f"index on {work.table.organization_column}: {reason}"] if index_waits else []
@@ -60,7 +61,7 @@ def _why_it_waits(work: Work, rows_left: int) -> str | None:
 def _others_left(work: Work) -> bool:
     """Say whether any row of a tenant with a mapping, selected or not, has no organization."""
     connection = work.session.connection
-    for leaf in read_leaves(connection, work.table):
+    for leaf in leaves_of(work):
         statement = sql.SQL(_ANY_LEFT).format(
             mappings=identifier(work.plan.interface_schema, "tenant_org_mappings"),
             type=type_name(work.table.tenant_column),

@@ -31,7 +31,7 @@ def add_column_statement(table: TablePlan) -> sql.Composed:
 
 def ensure_column(ddl: Ddl, table: TablePlan, *, table_id: int, run_id: int) -> str | None:
     """Add the column when it is missing; return what was created, as a sentence."""
-    if column_exists(ddl.session.connection, table):
+    if column_exists(ddl.connection, table):
         return None
     statement = add_column_statement(table)
     created = created_objects.Object(
@@ -39,9 +39,9 @@ def ensure_column(ddl: Ddl, table: TablePlan, *, table_id: int, run_id: int) -> 
         table.schema_name,
         table.organization_column,
         table.name,
-        statement.as_string(ddl.session.connection),
+        statement.as_string(ddl.connection),
     )
-    object_id = created_objects.register(ddl.session.connection, created, table_id=table_id, run_id=run_id)
+    object_id = created_objects.register(ddl.connection, created, table_id=table_id, run_id=run_id)
     failpoints.reach(failpoints.COLUMN_REGISTERED)
 
     def add(connection: psycopg.Connection) -> None:

@@ -1,6 +1,6 @@
-"""The register of what the tool made: written and committed before the object is, so that a crash can be cleaned.
+"""The register of what the tool made: committed before the object is created.
 
-Only what is registered here may ever be dropped by us.
+So a crash can be cleaned. Only what is registered here may ever be dropped by us.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RETURNING object_id"""
 
 
 def register(connection: psycopg.Connection, created: Object, *, table_id: int, run_id: int) -> int:
-    """Register an object that is about to be created; return its number. Registering again finds the same one."""
+    """Register an object that is about to be created, or find it registered; return its number."""
     with transaction(connection, lock_timeout_ms=5_000):
         row = connection.execute(
             _REGISTER,

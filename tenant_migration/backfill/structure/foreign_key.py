@@ -1,7 +1,7 @@
 """Adds the foreign key of the organization column without a long lock: NOT VALID first, validated afterwards.
 
-Before PostgreSQL 18 a partitioned table takes no NOT VALID foreign key (H16): each leaf gets its own, validated,
-and the root's then takes them over without looking at the rows again.
+Before PostgreSQL 18 a partitioned table takes no NOT VALID foreign key (H16): each leaf gets its own,
+validated, and the root's then takes them over without looking at the rows again.
 """
 
 from __future__ import annotations

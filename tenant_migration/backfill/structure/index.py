@@ -1,8 +1,9 @@
 """Builds the index on the organization column without blocking writers.
 
-`CREATE INDEX CONCURRENTLY` that fails or is killed leaves an INVALID index behind, which `IF NOT EXISTS` takes
-for a good one (H6): so validity is looked at, and an INVALID one that is ours is dropped concurrently first.
-A partitioned table takes no concurrent build: each leaf gets its index, attached to the parents' (H16).
+`CREATE INDEX CONCURRENTLY` that fails or is killed leaves an INVALID index behind, which `IF NOT EXISTS`
+takes for a good one (H6): so validity is looked at, and an INVALID one that is ours is dropped concurrently
+first. A partitioned table takes no concurrent build: each leaf gets its index, attached to the parents'
+(H16).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from psycopg import sql
 
 from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.lease import KeepAlive
+from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.structure import created_objects
 from tenant_migration.backfill.structure.names import object_name
 from tenant_migration.backfill.work import Work
@@ -22,7 +24,8 @@ from tenant_migration.errors import OperationFailed, Reaction, reaction_to
 from tenant_migration.planning.model import TablePlan
 
 _LOCK_TIMEOUT = "10min"
-"""A concurrent build waits for older transactions to end, blocking nobody meanwhile: the limit may be long."""
+"""A concurrent build waits for older transactions to end, blocking nobody meanwhile: the limit may be
+long."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ WHERE c.oid = %(root)s::regclass AND c.relkind <> 'p' AND NOT c.relispartition""
 
 _INDEXES = """
 SELECT i.indexrelid::int8, n.nspname::text, ic.relname::text, i.indisvalid, inh.inhparent IS NOT NULL
-FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = ic.relnamespace
+FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
+JOIN pg_namespace AS n ON n.oid = ic.relnamespace
 JOIN pg_am AS am ON am.oid = ic.relam
 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attname = %s AND a.attnum = i.indkey[0]
 LEFT JOIN pg_inherits AS inh ON inh.inhrelid = i.indexrelid
@@ -82,7 +86,7 @@ def _tree(connection: psycopg.Connection, table: TablePlan) -> list[_Node]:
 
 
 def index_exists(connection: psycopg.Connection, table: TablePlan) -> bool:
-    """Say whether a valid, complete index leads with the organization column, on the root of a partitioned table."""
+    """Say whether a valid, complete index leads with the organization column, on the root."""
     return any(found.valid for found in _indexes(connection, table, _tree(connection, table)[0].oid))
 
 
@@ -163,6 +167,11 @@ def _build_concurrently(work: Work, node: _Node, name: TableName, statement: sql
         except psycopg.Error as error:
             if reaction_to(error.sqlstate, work.session.lost) is not Reaction.RETRY or attempt == most:
                 _clean_up(work, node, name)
+                if attempt == most:
+                    raise OperationFailed(
+                        f"index {name}: gave up after {attempt} attempts ({message_of(error)}); old "
+                        "transactions keep a concurrent build waiting. Run again when they have ended"
+                    ) from error
                 raise
             if work.session.lost:
                 work.session.reconnect(most)

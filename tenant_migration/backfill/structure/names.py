@@ -9,7 +9,7 @@ _HASH_CHARACTERS = 8
 
 
 def object_name(*parts: str) -> str:
-    """Join the parts with `_`; a name over 63 bytes, which PostgreSQL would cut, is cut by us and gets a hash."""
+    """Join the parts with `_`; a name over 63 bytes, which PostgreSQL would cut, gets a hash."""
     name = "_".join(parts)
     if len(name.encode()) <= _NAME_BYTES_MOST:
         return name
