@@ -126,6 +126,8 @@ class Trigger:
     language: str = "plpgsql"
     deferrable: bool = False
     """A constraint trigger that may run at commit."""
+    on_partitioned: bool = False
+    """Declared on a partitioned table, not on a leaf."""
 
 
 @dataclass(frozen=True)

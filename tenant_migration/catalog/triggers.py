@@ -18,8 +18,9 @@ SELECT t.tgrelid::bigint AS table_oid, t.tgname::text AS name, t.tgtype::int AS 
               ORDER BY u.position) AS update_columns,
        n.nspname::text || '.' || p.proname::text AS function, p.prosrc AS function_source,
        l.lanname::text AS language, t.tgqual IS NOT NULL AS has_when, t.tgdeferrable AS is_deferrable,
-       pg_get_triggerdef(t.oid) AS definition
+       c.relkind = 'p' AS is_on_partitioned, pg_get_triggerdef(t.oid) AS definition
   FROM pg_trigger t
+  JOIN pg_class c ON c.oid = t.tgrelid
   JOIN pg_proc p ON p.oid = t.tgfoid
   JOIN pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_language l ON l.oid = p.prolang
@@ -65,6 +66,7 @@ def read_triggers(connection: psycopg.Connection[Any], oids: list[int]) -> dict[
                 definition=row["definition"],
                 language=row["language"],
                 deferrable=row["is_deferrable"],
+                on_partitioned=row["is_on_partitioned"],
             )
         )
     return triggers

@@ -48,7 +48,7 @@ class Effects:
 # Names before a parenthesis that are no function calls.
 _SYNTAX = frozenset(
     """
-    all and any array as between by case cast check coalesce declare distinct do else elsif except exists
+    all and any array as between by case cast check coalesce conflict declare distinct do else elsif except exists
     extract filter from greatest grouping having if ilike in insert into intersect is join key lateral least
     like limit loop new not nullif old on or order over overlay partition position raise return row select set
     similar substring then trim union unique update using values when where while with within xmlelement
@@ -122,6 +122,8 @@ def firing(trigger: Trigger, organization_column: str) -> Firing:
         organization_column: the only column that the backfill sets.
     """
     if "update" not in trigger.events or trigger.enabled in ("disabled", "replica"):
+        return Firing.SILENT
+    if trigger.level == "statement" and trigger.on_partitioned:  # the backfill names leaves, never their root
         return Firing.SILENT
     if trigger.update_columns and organization_column not in trigger.update_columns:
         return Firing.SILENT

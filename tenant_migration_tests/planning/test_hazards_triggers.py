@@ -125,3 +125,20 @@ def test_the_trigger_of_a_single_partition_counts(load_schema: Callable[[str], p
     assert [hazard.name for hazard in table_of(plan, "events").refusals] == ["trigger_raises"]
     regions = [hazard.name for hazard in table_of(plan, "regions").refusals]
     assert regions == ["trigger_raises"], "the copies on its partitions are not triggers of their own"
+
+
+def test_a_statement_trigger_of_a_partitioned_table_is_silent_and_a_row_trigger_is_not(
+    plan_schema: Callable[..., Plan],
+) -> None:
+    """The backfill names the leaves: what the root declares for each row fires there, for each statement not."""
+    plan = plan_schema("partitions_with_triggers")
+    named = {
+        hazard.detail.split()[0].strip("`'\"")
+        for hazard in table_of(plan, "events").hazards
+        if hazard.name.startswith("trigger_")
+    }
+    assert len(named) == 1
+    details = " ".join(hazard.detail for hazard in table_of(plan, "events").hazards)
+    assert "each_row" in details
+    assert "each_statement" not in details
+    assert "conflict()" not in details
