@@ -152,8 +152,8 @@ DEFECTS = (
         "tenants_have_mapping",
         _BEFORE,
         "an uuid nobody mapped, in a quoted table",
-        _sql("INSERT INTO app.\"Line Items\" VALUES (1, 'p', '6f1b5e0a-0000-4000-8000-0000000000ff', 1)"),
-        table="app.Line Items",
+        _sql("INSERT INTO app.\"Line%Items\" VALUES (1, 'p', '6f1b5e0a-0000-4000-8000-0000000000ff', 1)"),
+        table="app.Line%Items",
         column="tenantId",
         count=1,
         examples=("6f1b5e0a-0000-4000-8000-0000000000ff",),
@@ -271,7 +271,7 @@ DEFECTS = (
         examples=tuple(
             f"{table}: 1"
             for table in (
-                "app.Line Items",
+                "app.Line%Items",
                 "public.archive",
                 "public.ledger",
                 "public.profiles",
@@ -342,7 +342,7 @@ DEFECTS = (
             f"UPDATE tenant_org_mappings SET organization_id = '{_ALPHA}' "
             f"WHERE tenant_id = '{UUID_TENANTS[0]}'"
         ),
-        table="app.Line Items",
+        table="app.Line%Items",
         column="organization_id",
         count=4,
         examples=("Id=11, part=part", "Id=12, part=part", "Id=13, part=part", "Id=14, part=part"),
@@ -353,11 +353,11 @@ DEFECTS = (
         _AFTER,
         "two rows that exchanged their organizations",
         _sql(
-            f'UPDATE app."Line Items" SET organization_id = '
+            f'UPDATE app."Line%Items" SET organization_id = '
             f"CASE \"Id\" WHEN 11 THEN '{organization_of(UUID_TENANTS[1])}'::uuid "
             f"ELSE '{organization_of(UUID_TENANTS[0])}' END WHERE \"Id\" IN (11, 21)"
         ),
-        table="app.Line Items",
+        table="app.Line%Items",
         column="organization_id",
         count=2,
         examples=("Id=11, part=part", "Id=21, part=part"),

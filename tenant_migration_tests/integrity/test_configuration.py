@@ -24,14 +24,14 @@ def test_a_tenant_that_is_allowed_may_have_no_mapping(before: World) -> None:
 def test_an_allowed_tenant_that_is_no_key_of_a_table_allows_nobody_else_there(before: World) -> None:
     """'system' is neither uuid nor integer; tenants of those tables without a mapping are still found."""
     before.execute("INSERT INTO ledger VALUES (999, 'nobody', '{}')")
-    before.execute("INSERT INTO app.\"Line Items\" VALUES (1, 'p', gen_random_uuid(), 1)")
+    before.execute("INSERT INTO app.\"Line%Items\" VALUES (1, 'p', gen_random_uuid(), 1)")
     found = [r.table for r in before.check("pre-migration") if r.outcome is Outcome.FAILED]
-    assert sorted(map(str, found)) == ["app.Line Items", "public.ledger"]
+    assert sorted(map(str, found)) == ["app.Line%Items", "public.ledger"]
 
 
 def test_an_allowed_uuid_is_known_in_any_spelling(before: World) -> None:
     before.execute(
-        "INSERT INTO app.\"Line Items\" VALUES (1, 'p', '6f1b5e0a-0000-4000-8000-0000000000ff', 1)"
+        "INSERT INTO app.\"Line%Items\" VALUES (1, 'p', '6f1b5e0a-0000-4000-8000-0000000000ff', 1)"
     )
     config = before.with_validation(
         allowed_unmapped_tenants=["system", "{6F1B5E0A-0000-4000-8000-0000000000FF}"]
@@ -56,7 +56,7 @@ def test_a_missing_tenant_is_critical_where_one_is_required(
     config = MigrationConfig.model_validate(
         {**before.settings, "tables": {"claims": {"tenant_required": required}}}
     )
-    plan = build_plan(before.connection, config)
+    plan = build_plan(before.connection, config, count_rows=False)
     result = one(before.check("pre-migration", config=config, plan=plan), "null_tenant_keys", "public.claims")
     assert (result.outcome, result.severity) == (Outcome.FAILED, severity)
 
@@ -73,7 +73,7 @@ def test_an_existing_value_is_critical_until_somebody_decided(
     )
     tables = {"claims": {"on_existing_value": on_existing_value}}
     config = MigrationConfig.model_validate({**before.settings, "tables": tables})
-    plan = build_plan(before.connection, config)
+    plan = build_plan(before.connection, config, count_rows=False)
     results = before.check("pre-migration", config=config, plan=plan)
     result = one(results, "existing_values_disagree", "public.claims")
     assert (result.outcome, result.severity) == (Outcome.FAILED, severity)

@@ -1,6 +1,6 @@
 """A healthy database, small and full of what real ones have: before a migration, and after one.
 
-Keys of three types, quoted names, a composite key, a table without a key, partitions, an
+Keys of three types, quoted names with a percent sign, a composite key, a table without a key, partitions, an
 empty table, a configured relation, hostile tenant ids, two tenants of one organization, a system tenant.
 """
 
@@ -31,7 +31,7 @@ UUID_TENANTS = ("6f1b5e0a-0000-4000-8000-00000000000a", "6f1b5e0a-0000-4000-8000
 INTEGER_TENANTS = ("101", "102")
 TENANTS = (*TEXT_TENANTS, *UUID_TENANTS, *INTEGER_TENANTS)
 SYSTEM_TENANT = "system"
-LINE_ITEMS = "app.Line Items"
+LINE_ITEMS = "app.Line%Items"
 TABLES = (
     "public.profiles",
     "public.claims",
@@ -66,7 +66,7 @@ CREATE TABLE readings_2025 PARTITION OF readings FOR VALUES FROM ('2025-01-01') 
 CREATE TABLE readings_2026 PARTITION OF readings FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 CREATE TABLE archive (id integer PRIMARY KEY, tenant_id text);
 CREATE SCHEMA app;
-CREATE TABLE app."Line Items" (
+CREATE TABLE app."Line%Items" (
     "Id" bigint, part text, "tenantId" uuid, "Amount" numeric, PRIMARY KEY ("Id", part));
 """
 
@@ -81,7 +81,7 @@ reading AS (
     INSERT INTO readings SELECT number * 10 + i, make_date(2024 + i, 3, 1), tenant_id, number * 10 + i
     FROM t, generate_series(1, 2) i),
 item AS (
-    INSERT INTO app."Line Items" SELECT i, 'part', tenant_id::uuid, 10 * i
+    INSERT INTO app."Line%%Items" SELECT i, 'part', tenant_id::uuid, 10 * i
     FROM unnest(%(uuid)s::text[]) WITH ORDINALITY AS u(tenant_id, n),
          generate_series(n * 10 + 1, n * 10 + 4) i),
 entry AS (
@@ -170,14 +170,14 @@ def build_before(url: str) -> None:
                 {"text": list(TEXT_TENANTS), "uuid": list(UUID_TENANTS), "integer": list(INTEGER_TENANTS)},
             )
             application.execute("INSERT INTO claims VALUES (9000, %s, NULL, NULL, 'ours')", [SYSTEM_TENANT])
-        store_plan(connection, build_plan(connection, config), "tester")
+        store_plan(connection, build_plan(connection, config, count_rows=False), "tester")
 
 
 def migrate(url: str, settings: dict[str, Any] | None = None) -> None:
     """Migrate everything with the engine, and record it as verified."""
     config = MigrationConfig.model_validate(SETTINGS if settings is None else settings)
     with connect(url) as connection:
-        plan = build_plan(connection, config)
+        plan = build_plan(connection, config, count_rows=False)
         store_plan(connection, plan, "tester")
         run = start_run(connection, plan, actor="tester")
         for table in plan.tables:
