@@ -7,6 +7,7 @@ import dagster as dg
 from tenant_migration.orchestration.assets import table_assets
 from tenant_migration.orchestration.external import external_specs, mapping_complete_check
 from tenant_migration.orchestration.jobs import jobs
+from tenant_migration.orchestration.open_run import open_run_resource
 from tenant_migration.orchestration.resources import Database, database_from_environment
 from tenant_migration.orchestration.sensors import sensors
 from tenant_migration.planning.model import Plan
@@ -29,6 +30,7 @@ def build_definitions(plan: Plan | None, *, database: Database | None = None) ->
         sensors=sensors(plan),
         resources={
             "database": database or database_from_environment(),
+            "open_run": open_run_resource,
             # What ops hand to each other stays in memory: a run is one process, and nothing is to be pickled.
             "io_manager": dg.mem_io_manager,
         },

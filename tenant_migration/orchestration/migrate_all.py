@@ -18,24 +18,25 @@ import psycopg
 from tenant_migration.backfill.dry_run import dry_run_table
 from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.backfill.runs import Run
-from tenant_migration.errors import DatabaseUnavailable, Refused, RunStopped, TenantMigrationError
+from tenant_migration.errors import Refused, RunStopped, TenantMigrationError
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.checks import Verdict
 from tenant_migration.orchestration.config import MigrateAllConfig
 from tenant_migration.orchestration.external import MAPPING_COMPLETE, judge_mappings
 from tenant_migration.orchestration.listeners import listener_of
 from tenant_migration.orchestration.names import mappings_key, op_name, table_key
+from tenant_migration.orchestration.open_run import OpenRun
 from tenant_migration.orchestration.record import Recorder
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import Session, event_source, planned_table, session
 from tenant_migration.planning.model import Plan, TablePlan
-from tenant_migration.workflow.migrate import Scope, abort, begin, end, migrate_table, resolve_scope
+from tenant_migration.workflow.migrate import Scope, begin, end, migrate_table, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
 
 NAME = "migrate_all"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Started:
     """What the first op hands to the others, in memory: all of them run in one process."""
 
@@ -44,8 +45,6 @@ class Started:
     run: Run | None
     """None: a dry run."""
     skip_validation: bool
-    stopped: str | None = None
-    """Why nothing may start any more."""
 
     def has(self, name: str) -> bool:
         """Say whether the run was asked for a table."""
@@ -81,7 +80,12 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
     mappings = mappings_key(plan)
 
     @dg.op(name="start", description="Resolves what was asked for, refuses what cannot start, opens the run.")
-    def start(context: dg.OpExecutionContext, config: MigrateAllConfig, database: Database) -> Started:
+    def start(
+        context: dg.OpExecutionContext,
+        config: MigrateAllConfig,
+        database: Database,
+        open_run: dg.ResourceParam[OpenRun],
+    ) -> Started:
         recorder = Recorder(context.instance, event_source(context), mappings)
         with session(context, database, writes=not config.dry_run) as opened:
             if config.dry_run:
@@ -108,6 +112,7 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
                 actor=opened.actor,
                 dagster_run_id=context.run_id,
             )
+            open_run.opened(run, database)
         return Started(stored, scope, run, config.skip_validation)
 
     return start
@@ -122,6 +127,7 @@ def _scope(opened: Session, plan: Plan, config: MigrateAllConfig) -> Scope:
         tenants=config.tenants or None,
         with_parents=config.with_parents,
         skip_validation=config.skip_validation,
+        dry_run=config.dry_run,
     )
 
 
@@ -139,20 +145,24 @@ def _table_op(table: TablePlan) -> dg.OpDefinition:
         out={"result": dg.Out(dg.Any)},
         tags={"dagster/priority": str(-table.position)},  # of those that could start, the plan's first
     )
-    def migrate_one_table(context: dg.OpExecutionContext, started: Started, database: Database) -> Any:
+    def migrate_one_table(
+        context: dg.OpExecutionContext,
+        started: Started,
+        database: Database,
+        open_run: dg.ResourceParam[OpenRun],
+    ) -> Any:
         if not started.has(name):
             context.log.info(f"{name} was not asked for")
             return None
-        if started.stopped is not None:
-            raise dg.Failure(f"{name} was not started: {started.stopped}", allow_retries=False)
+        if open_run.reason is not None:
+            raise dg.Failure(f"{name} was not started: {open_run.reason}", allow_retries=False)
         recorder = Recorder(context.instance, event_source(context), key)
         if started.run is None:
             return _dry_run(context, started, database, recorder, name=name)
         try:
             return _migrate_and_record(context, started, database, recorder, run=started.run, name=name)
         except BaseException as error:  # interrupts of Dagster's too
-            started.stopped = str(error) or type(error).__name__
-            _close(context, database, started.run, error)
+            open_run.stopped(error)
             raise
 
     return migrate_one_table
@@ -202,19 +212,6 @@ def _migrate(
             return TableOutcome(name, "failed", str(error).strip())
 
 
-def _close(context: dg.OpExecutionContext, database: Database, run: Run, error: BaseException) -> None:
-    """Close the run in the database, if it can still be reached to say so."""
-    try:
-        connection = database.connect(context.run_id)
-    except DatabaseUnavailable as unavailable:
-        context.log.error(f"run {run.run_id} stays open, the next one takes over: {unavailable}")
-        return
-    try:
-        abort(connection, run, error)
-    finally:
-        connection.close()
-
-
 def _dry_run(
     context: dg.OpExecutionContext, started: Started, database: Database, recorder: Recorder, *, name: str
 ) -> DryRunTable:
@@ -235,7 +232,11 @@ def _finish_op() -> dg.OpDefinition:
         out={"result": dg.Out(dg.Nothing)},
     )
     def finish(
-        context: dg.OpExecutionContext, started: Started, results: list[Any], database: Database
+        context: dg.OpExecutionContext,
+        started: Started,
+        results: list[Any],
+        database: Database,
+        open_run: dg.ResourceParam[OpenRun],
     ) -> None:
         if started.run is None:
             _finish_dry_run(context, [result for result in results if isinstance(result, DryRunTable)])
@@ -243,6 +244,7 @@ def _finish_op() -> dg.OpDefinition:
         outcomes = [result for result in results if isinstance(result, TableOutcome)]
         with session(context, database) as opened:
             end(opened.connection, started.run, outcomes)
+            open_run.closed()
         described = metadata.of_outcomes(outcomes)
         failed = [outcome for outcome in outcomes if outcome.state != "completed"]
         if failed:

@@ -11,6 +11,9 @@ from tenant_migration_tests.orchestration.conftest import (
     failure_messages,
     store_new_plan,
 )
+from tenant_migration_tests.orchestration.versions import newest_server_only
+
+pytestmark = newest_server_only
 
 GATE = ("validation", "verification")
 

@@ -9,8 +9,12 @@ import dagster as dg
 import psycopg
 import pytest
 
+from tenant_migration.backfill.results import TableResult
+from tenant_migration.integrity.model import CheckResult, Outcome
 from tenant_migration.orchestration import compat
 from tenant_migration.orchestration.compat import EVENTS_AT_ONCE, EventSource
+from tenant_migration.orchestration.record import Recorder
+from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration_tests.orchestration.versions import newest_server_only
 
 KEY = dg.AssetKey(["public", "claims"])
@@ -125,3 +129,38 @@ def test_an_event_costs_a_fraction_of_a_single_one(instance: dg.DagsterInstance)
     compat.store_materializations(instance, SOURCE, materializations(number))
     bulk_ms = (time.monotonic() - started) / number * 1_000
     assert bulk_ms < single_ms / 2
+
+
+@pytest.mark.scale
+@newest_server_only
+def test_five_thousand_tenants_of_one_table_are_recorded_within_seconds(instance: dg.DagsterInstance) -> None:
+    tenants = [f"tenant {number}" for number in range(5_000)]
+    check = CheckResult("c", "post-migration", "public.claims", Outcome.PASSED, "critical", "fine", 1, 0, 1.0)
+    result = TableResult(
+        table="public.claims",
+        run_id=1,
+        strategy="hot_waves",
+        rows_expected=5_000,
+        rows_migrated=5_000,
+        rows_kept=0,
+        rows_remaining=0,
+        rows_quarantined=0,
+        rows_hot=4_500,
+        batches=5,
+        sweeps=1,
+        seconds=1.0,
+    )
+    outcome = TableOutcome(
+        table="public.claims",
+        state="completed",
+        result=result,
+        before=(check,),
+        after=(check,),
+        tenant_states=dict.fromkeys(tenants, "completed"),
+        tenant_rows=dict.fromkeys(tenants, 1),
+    )
+    started = time.monotonic()
+    Recorder(instance, SOURCE, KEY).outcome(outcome)
+    seconds = time.monotonic() - started
+    assert len(instance.get_materialized_partitions(KEY)) == 5_000
+    assert seconds < 60, f"{seconds / 5:.2f} ms for a materialization and two results"

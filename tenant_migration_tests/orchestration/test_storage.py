@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +19,8 @@ from tenant_migration.config import DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
 from tenant_migration.errors import DatabaseUnavailable, Refused, UsageError
 from tenant_migration.orchestration.instance import prepare_home, shared_instance
 from tenant_migration.orchestration.storage import describe_storage, sqlalchemy_url, storage_url
+from tenant_migration.quickstart.databases import quickstart_server
+from tenant_migration.quickstart.server import stop_server
 from tenant_migration.resources import resource_path
 from tenant_migration_tests.conftest import Server
 from tenant_migration_tests.orchestration.versions import newest_server_only
@@ -29,6 +33,22 @@ def test_the_instance_lives_in_postgresql(instance: dg.DagsterInstance, storage:
     instance.add_dynamic_partitions("tenants", ["a"])
     with psycopg.connect(storage) as connection:
         assert connection.execute("SELECT partition FROM dynamic_partitions").fetchall() == [("a",)]
+
+
+def test_without_the_variable_it_is_the_embedded_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="tms", dir="/tmp"))  # short, for the socket's path
+    folder.chmod(0o711)  # as root another user runs the server
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    monkeypatch.delenv(DAGSTER_URL_VARIABLE, raising=False)
+    try:
+        with shared_instance() as instance:
+            instance.add_dynamic_partitions("tenants", ["a"])
+        with psycopg.connect(storage_url()) as connection:
+            assert connection.execute("SELECT partition FROM dynamic_partitions").fetchall() == [("a",)]
+            assert connection.info.host.startswith(str(folder))
+    finally:
+        stop_server(quickstart_server())
+        shutil.rmtree(folder)
 
 
 @newest_server_only
