@@ -48,11 +48,12 @@ class Effects:
 # Names before a parenthesis that are no function calls.
 _SYNTAX = frozenset(
     """
-    all and any array as between by case cast check coalesce conflict declare distinct do else elsif except exists
-    extract filter from greatest grouping having if ilike in insert into intersect is join key lateral least
-    like limit loop new not nullif old on or order over overlay partition position raise return row select set
-    similar substring then trim union unique update using values when where while with within xmlelement
-    bit char character decimal float int interval numeric time timestamp timestamptz varbit varchar
+    all and any array as between by case cast check coalesce conflict declare distinct do else elsif
+    except exists extract filter from greatest grouping having if ilike in insert into intersect is join
+    key lateral least like limit loop new not nullif old on or order over overlay partition position raise
+    return row select set similar substring then trim union unique update using values when where while
+    with within xmlelement bit char character decimal float int interval numeric time timestamp
+    timestamptz varbit varchar
     """.split()  # noqa: SIM905 - a hundred words read better as text
 )
 # VOLATILE by name only: they give a value and change nothing that another session's data depends on.
@@ -121,11 +122,11 @@ def firing(trigger: Trigger, organization_column: str) -> Firing:
         trigger: from the catalog.
         organization_column: the only column that the backfill sets.
     """
-    if "update" not in trigger.events or trigger.enabled in ("disabled", "replica"):
-        return Firing.SILENT
-    if trigger.level == "statement" and trigger.on_partitioned:  # the backfill names leaves, never their root
-        return Firing.SILENT
-    if trigger.update_columns and organization_column not in trigger.update_columns:
+    other_columns = trigger.update_columns and organization_column not in trigger.update_columns
+    # The backfill names leaves, never their root: there only what is declared for each row fires.
+    of_root = trigger.level == "statement" and trigger.on_partitioned
+    disabled = trigger.enabled in ("disabled", "replica")
+    if "update" not in trigger.events or disabled or of_root or other_columns:
         return Firing.SILENT
     conjuncts = _conjuncts(when_condition(trigger) or "")
     if any(_asks_for_other_columns(conjunct, organization_column) for conjunct in conjuncts):

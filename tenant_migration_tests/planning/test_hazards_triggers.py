@@ -130,7 +130,7 @@ def test_the_trigger_of_a_single_partition_counts(load_schema: Callable[[str], p
 def test_a_statement_trigger_of_a_partitioned_table_is_silent_and_a_row_trigger_is_not(
     plan_schema: Callable[..., Plan],
 ) -> None:
-    """The backfill names the leaves: what the root declares for each row fires there, for each statement not."""
+    """The backfill names the leaves: what the root declares for each row fires there, the rest does not."""
     plan = plan_schema("partitions_with_triggers")
     named = {
         hazard.detail.split()[0].strip("`'\"")
