@@ -15,7 +15,8 @@ from tenant_migration.planning.model import Plan, Relation, TablePlan
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _TABLES = """
-SELECT w.number, m.table_id, a.attnum IS NOT NULL, j.oid IS NOT NULL, r.pairs, r.row_count, r.kept
+SELECT w.number, m.table_id, a.attnum IS NOT NULL, j.oid IS NOT NULL,
+       r.pairs, r.completed, r.row_count, r.kept
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(organization_columns)s::text[])
      WITH ORDINALITY AS w(table_schema, table_name, organization_column, number)
 LEFT JOIN pg_namespace AS n ON n.nspname = w.table_schema
@@ -26,7 +27,8 @@ LEFT JOIN tenant_migration.managed_tables AS m
 LEFT JOIN pg_class AS j
        ON j.relnamespace = 'tenant_migration'::regnamespace AND j.relname = 'journal_' || m.table_id
 LEFT JOIN LATERAL (
-    SELECT count(*) AS pairs, coalesce(sum(s.rows_migrated + s.rows_kept), 0)::bigint AS row_count,
+    SELECT count(*) AS pairs, count(*) FILTER (WHERE s.state = 'completed') AS completed,
+           coalesce(sum(s.rows_migrated + s.rows_kept), 0)::bigint AS row_count,
            coalesce(sum(s.rows_kept), 0)::bigint AS kept
     FROM tenant_migration.table_states AS s JOIN tenant_migration.tenants AS t USING (tenant_number)
     WHERE s.table_id = m.table_id AND s.state = ANY (%(states)s::text[])
@@ -87,21 +89,21 @@ def read_facts(
     columns = [column for table in tables for column in (table.tenant_column, *table.key_columns)]
     types = sorted({column.quoted_type for column in columns})
     equality_by_type: dict[str, str] = dict(connection.execute(_EQUALITIES, [types]).fetchall())
-    return {
-        tables[number - 1].qualified_name: TableFacts(
+    found = {}
+    for number, table_id, has_column, has_journal, *counts in connection.execute(_TABLES, given):
+        recorded_pairs, completed_pairs, recorded_rows, kept_rows = counts
+        found[tables[number - 1].qualified_name] = TableFacts(
             table_id=table_id,
             organization_column_exists=has_column,
             has_journal=has_journal,
-            recorded_pairs=pairs,
-            recorded_rows=row_count,
-            kept_rows=kept,
+            recorded_pairs=recorded_pairs,
+            completed_pairs=completed_pairs,
+            recorded_rows=recorded_rows,
+            kept_rows=kept_rows,
             unique_indexes=tuple(indexes.get(number, ())),
             equality_by_type=equality_by_type,
         )
-        for number, table_id, has_column, has_journal, pairs, row_count, kept in connection.execute(
-            _TABLES, given
-        )
-    }
+    return found
 
 
 def read_join_condition(

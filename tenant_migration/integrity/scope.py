@@ -38,6 +38,8 @@ class TableFacts:
     has_journal: bool
     recorded_pairs: int
     """Tenants in scope that are recorded as migrated in this table."""
+    completed_pairs: int = 0
+    """Those of them that are completed; the others are being verified by the run that wrote them."""
     recorded_rows: int = 0
     """Rows that these tenants had migrated or kept."""
     kept_rows: int = 0

@@ -141,3 +141,31 @@ def test_rows_are_found_by_keys_of_any_type(server: Server) -> None:
         assert failed(results) == {"nothing_lost"}
         assert one(results, "nothing_lost", "public.visits").examples[0].startswith("address=10.0.0.3")
     server.drop_database(name)
+
+
+def test_keys_without_case_meet_in_any_case(server: Server) -> None:
+    """Under our search path a bare `=` between such keys would be that of text."""
+    name = server.create_database()
+    url = server.url(name)
+    with psycopg.connect(server.superuser_url(name), autocommit=True) as superuser:
+        if not superuser.execute("SELECT FROM pg_available_extensions WHERE name = 'citext'").fetchall():
+            server.drop_database(name)
+            pytest.skip(f"PostgreSQL {server.version} here carries no extension citext")
+        superuser.execute("CREATE EXTENSION citext")
+    with psycopg.connect(url, autocommit=True) as application, connect(url) as connection:
+        application.execute(
+            "CREATE TABLE organizations (id uuid PRIMARY KEY, parent_id uuid, slug text, name text); "
+            "INSERT INTO organizations VALUES ('00000000-0000-4000-8000-000000000001'); "
+            "CREATE TABLE codes (code citext PRIMARY KEY, tenant_id citext); "
+            "CREATE TABLE uses (id integer PRIMARY KEY, tenant_id citext, code citext REFERENCES codes); "
+            "INSERT INTO codes VALUES ('X', 'acme'); "
+            "INSERT INTO uses VALUES (1, 'Acme', 'x'), (2, 'ACME', 'X'), (3, 'ghost', NULL)"
+        )
+        install(connection, MigrationConfig())
+        application.execute("INSERT INTO tenant_org_mappings SELECT 'aCmE', id FROM organizations")
+        plan = build_plan(connection, MigrationConfig(), count_rows=False)
+        results = run_checks_before(connection, plan, MigrationConfig())
+        assert failed(results) == {"tenants_have_mapping"}
+        assert one(results, "tenants_have_mapping", "public.uses").examples == ("ghost",)
+        assert one(results, "orphans", "public.uses").rows_checked == 2
+    server.drop_database(name)

@@ -161,3 +161,18 @@ def test_checks_write_nothing(before: World, after: World) -> None:
             results = World(world.url, "", connection).check(phase)  # type: ignore[arg-type]
         assert results
         assert not _errored(results)
+
+
+def test_a_row_deleted_while_a_run_verifies_warns_and_afterwards_is_critical(after: World) -> None:
+    after.execute("DELETE FROM claims WHERE id = 101")
+    after.execute("UPDATE tenant_migration.table_states SET state = 'verifying'")
+    during = one(after.check("post-migration"), "nothing_lost", "public.claims")
+    assert (during.outcome, during.count, during.severity, during.blocks) == (
+        Outcome.FAILED,
+        1,
+        "warning",
+        False,
+    )
+    after.execute("UPDATE tenant_migration.table_states SET state = 'completed'")
+    afterwards = one(after.check("post-migration"), "nothing_lost", "public.claims")
+    assert (afterwards.count, afterwards.severity, afterwards.blocks) == (1, "critical", True)

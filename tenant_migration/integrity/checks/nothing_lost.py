@@ -1,10 +1,17 @@
-"""Every row that was migrated or kept is still there: by its journaled key, or without a key by number."""
+"""Every row that was migrated or kept is still there: by its journaled key, or without a key by number.
+
+Whether the application deleted a row or something lost it cannot be seen afterwards. While a run verifies
+what it has just written, deletes of a live application are what is to be expected, and must not fail the
+run: there it warns. Once a pair is completed, a row that is gone is critical until a person says that
+deletes are normal.
+"""
 
 from __future__ import annotations
 
 from psycopg import sql
 
 from tenant_migration.integrity.check import TableCheck, Verdict
+from tenant_migration.integrity.model import SeverityLevel
 from tenant_migration.integrity.scope import TableScope, nothing_recorded
 from tenant_migration.integrity.sources.journal import each_key, entry_key, same_row
 from tenant_migration.integrity.sources.rows_after import EXPECTED_ROWS, ROWS_AFTER
@@ -76,6 +83,10 @@ def _wrong_rows(scope: TableScope) -> sql.Composed:
     )
 
 
+def _severity(scope: TableScope) -> SeverityLevel:
+    return "critical" if scope.facts.completed_pairs else "warning"
+
+
 CHECK = TableCheck(
     name="nothing_lost",
     phase="post-migration",
@@ -87,4 +98,5 @@ CHECK = TableCheck(
     source=ROWS_AFTER,
     not_applicable=nothing_recorded,
     wrong_rows=_wrong_rows,
+    severity_in=_severity,
 )
