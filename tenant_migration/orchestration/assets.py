@@ -19,6 +19,7 @@ from tenant_migration.orchestration.config import MigrateTableConfig
 from tenant_migration.orchestration.names import (
     KINDS,
     OWNERS,
+    POOL,
     group_name,
     mappings_key,
     op_name,
@@ -80,6 +81,7 @@ def _table_asset(table: TablePlan, plan: Plan) -> dg.AssetsDefinition:
             **{check: dg.Out(dg.Nothing, is_required=False) for check in specs},
         },
         tags={"kind": "postgresql"},
+        pool=POOL,
     )
     def migrate_table_for_tenant(
         context: dg.AssetExecutionContext, config: MigrateTableConfig, database: Database

@@ -24,7 +24,7 @@ from tenant_migration.orchestration.checks import Verdict
 from tenant_migration.orchestration.config import MigrateAllConfig
 from tenant_migration.orchestration.external import MAPPING_COMPLETE, judge_mappings
 from tenant_migration.orchestration.listeners import listener_of
-from tenant_migration.orchestration.names import mappings_key, op_name, table_key
+from tenant_migration.orchestration.names import POOL, mappings_key, op_name, table_key
 from tenant_migration.orchestration.open_run import OpenRun
 from tenant_migration.orchestration.record import Recorder
 from tenant_migration.orchestration.resources import Database
@@ -143,6 +143,7 @@ def _table_op(table: TablePlan) -> dg.OpDefinition:
         description=f"Validates, migrates and verifies {name} for all tenants.",
         ins=inputs,
         out={"result": dg.Out(dg.Any)},
+        pool=POOL,
         tags={"dagster/priority": str(-table.position)},  # of those that could start, the plan's first
     )
     def migrate_one_table(

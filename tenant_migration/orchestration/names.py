@@ -11,6 +11,8 @@ from tenant_migration.planning.model import Plan, TablePlan
 
 MAPPINGS_TABLE = "tenant_org_mappings"
 OWNERS = ["team:tenant-migration"]
+POOL = "migration"
+"""Pool of the ops that write: its limit is how many runs migrate at a time, and 0 pauses the queue."""
 KINDS = {"postgresql", "table"}
 
 _UNAMBIGUOUS = re.compile(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
