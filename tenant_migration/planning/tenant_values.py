@@ -17,6 +17,7 @@ from psycopg import sql
 from tenant_migration.catalog.model import TableName
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import transaction
+from tenant_migration.database.names import identifier
 from tenant_migration.planning.discovery import ManagedTable
 from tenant_migration.planning.model import ColumnRef
 
@@ -95,13 +96,14 @@ def count_query(
         organization_column: the uuid column where it is there already; None: no row has an organization.
         mapping_schema: where the mapping is; None: it is not compared with.
     """
-    key_type: sql.Composable = sql.Identifier(key.type_schema, key.type_name)
-    key_value: sql.Composable = sql.Identifier("t", key.name)
+    key_type: sql.Composable = identifier(key.type_schema, key.type_name)
+    key_value: sql.Composable = identifier("t", key.name)
     if key.base_type.endswith(".citext"):
         # with pg_catalog alone on the search path citext = citext compares as text, as everywhere in the
         # engine, while GROUP BY would fold case
-        key_type = sql.Identifier("pg_catalog", "text")
+        key_type = identifier("pg_catalog", "text")
         key_value = sql.SQL("{}::text").format(key_value)
+    type_text = sql.Literal(key.quoted_type.replace("%", "%%"))
     if mapping_schema is None:
         mapped = sql.SQL("SELECT NULL::{} AS key, NULL::uuid AS organization_id WHERE false").format(key_type)
         allowed = sql.SQL("SELECT NULL::{} AS key WHERE %(allowed)s::text[] IS NULL").format(key_type)
@@ -112,17 +114,17 @@ def count_query(
             " m.organization_id FROM {mapping} m"
             " WHERE tenant_migration.canonical_key(m.tenant_id, {type_text}) IS NOT NULL"
         ).format(
-            type_text=sql.Literal(key.quoted_type),
+            type_text=type_text,
             type=key_type,
-            mapping=sql.Identifier(mapping_schema, "tenant_org_mappings"),
+            mapping=identifier(mapping_schema, "tenant_org_mappings"),
         )
         allowed = sql.SQL(
             "SELECT DISTINCT tenant_migration.canonical_key(a, {type_text})::{type} AS key"
             " FROM unnest(%(allowed)s::text[]) AS a"
             " WHERE tenant_migration.canonical_key(a, {type_text}) IS NOT NULL"
-        ).format(type_text=sql.Literal(key.quoted_type), type=key_type)
+        ).format(type_text=type_text, type=key_type)
     organization = (
-        sql.SQL("t.{}").format(sql.Identifier(organization_column))
+        sql.SQL("t.{}").format(identifier(organization_column))
         if organization_column is not None
         else sql.SQL("NULL::uuid")
     )
@@ -164,7 +166,7 @@ def count_query(
     ).format(
         key=key_value,
         organization=organization,
-        table=sql.Identifier(name.schema, name.name),
+        table=identifier(name.schema, name.name),
         mapped=mapped,
         allowed=allowed,
         examples=sql.Literal(EXAMPLES),
