@@ -16,9 +16,7 @@ from tenant_migration.integrity.model import Phase, SeverityLevel
 from tenant_migration.integrity.scope import DatabaseScope, RelationScope, TableScope
 
 Verdict = sql.Composed
-"""A SELECT of exactly one row with the columns `VERDICT_COLUMNS`."""
-
-VERDICT_COLUMNS = ("rows_checked", "expected", "count", "examples", "details")
+"""A SELECT of one row, made by `verdict.verdict`: rows_checked, expected, count, examples, details."""
 
 ScopeT = TypeVar("ScopeT", TableScope, RelationScope, DatabaseScope)
 

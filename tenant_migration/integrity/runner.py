@@ -32,8 +32,8 @@ from tenant_migration.planning.model import Plan
 LOCK_TIMEOUT_MS = 5_000
 """Reading waits only for ACCESS EXCLUSIVE locks (DDL, TRUNCATE); after this long the check errored."""
 
-_STOPS_THE_GROUP = frozenset({"57014", "53200", "53400"})
-"""Too long or too much for the server: the same scan again, once for each check, would end the same way."""
+_STOPS_THE_GROUP = frozenset({"57014", "55P03", "53200", "53400"})
+"""Too long, locked or too much for the server: the same scan again for each check would end the same way."""
 
 
 def run_checks(

@@ -14,6 +14,25 @@ _NOTHING_EXPECTED = sql.SQL("NULL")
 _NO_DETAILS = sql.SQL("'{}'")
 _NO_EXAMPLES = sql.SQL("'{}'")
 
+_VERDICT = """
+SELECT v.rows_checked, v.expected, v.count,
+       CASE WHEN v.count > 0 THEN {examples} ELSE '{{}}' END AS examples,
+       CASE WHEN {with_details} THEN {details} ELSE '{{}}' END AS details
+FROM (
+    SELECT coalesce({rows_checked}, 0)::bigint AS rows_checked, ({expected})::bigint AS expected,
+           coalesce({count}, 0)::bigint AS count
+    FROM {source}
+) AS v
+"""
+
+_TENANTS = """
+jsonb_build_object('tenants', (
+    SELECT jsonb_object_agg(c.tenant_id, c.wrong)
+    FROM (
+        SELECT x.tenant_id, sum(x.wrong) AS wrong FROM ({}) AS x WHERE x.wrong > 0 GROUP BY x.tenant_id
+    ) AS c))
+"""
+
 
 def verdict(
     *,
@@ -37,13 +56,7 @@ def verdict(
         details: expression of type jsonb, asked for only when something is wrong.
         details_when_passed: ask for them always; for what costs nothing.
     """
-    return sql.SQL(
-        "SELECT v.rows_checked, v.expected, v.count, "
-        "CASE WHEN v.count > 0 THEN {examples} ELSE '{{}}' END AS examples, "
-        "CASE WHEN {with_details} THEN {details} ELSE '{{}}' END AS details "
-        "FROM (SELECT coalesce({rows_checked}, 0)::bigint AS rows_checked, ({expected})::bigint AS expected, "
-        "coalesce({count}, 0)::bigint AS count FROM {source}) AS v"
-    ).format(
+    return sql.SQL(_VERDICT).format(
         rows_checked=rows_checked,
         expected=expected,
         count=count,
@@ -63,11 +76,7 @@ def first_examples(wrong: sql.Composable) -> sql.Composed:
 
 def tenants_detail(counted: sql.Composable) -> sql.Composed:
     """Return {"tenants": {tenant id: wrong rows}} from a SELECT of (tenant_id, wrong); tenants may repeat."""
-    return sql.SQL(
-        "jsonb_build_object('tenants', (SELECT jsonb_object_agg(c.tenant_id, c.wrong) FROM "
-        "(SELECT x.tenant_id, sum(x.wrong) AS wrong FROM ({}) AS x WHERE x.wrong > 0 GROUP BY "
-        "x.tenant_id) AS c))"
-    ).format(counted)
+    return sql.SQL(_TENANTS).format(counted)
 
 
 def judge_scan(

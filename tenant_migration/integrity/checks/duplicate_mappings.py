@@ -11,6 +11,12 @@ from tenant_migration.integrity.sources.tables import canonical_key, mappings
 from tenant_migration.integrity.verdict import verdict
 from tenant_migration.planning.model import TablePlan
 
+_OF_ONE_TYPE = """
+SELECT array_agg(k.tenant_id ORDER BY k.tenant_id) AS tenant_ids
+FROM (SELECT m.tenant_id, {canonical} AS key FROM {mappings} AS m) AS k
+WHERE k.key IS NOT NULL GROUP BY k.key HAVING count(*) > 1
+"""
+
 
 def _one_table_of_each_type(scope: DatabaseScope) -> list[TablePlan]:
     return list({table.tenant_column.quoted_type: table for table in reversed(scope.plan.tables)}.values())
@@ -19,11 +25,7 @@ def _one_table_of_each_type(scope: DatabaseScope) -> list[TablePlan]:
 def _groups(scope: DatabaseScope) -> sql.Composed:
     """Return a SELECT of (tenant_ids): the ids that share a key of some type, each group once."""
     of_type = [
-        sql.SQL(
-            "SELECT array_agg(k.tenant_id ORDER BY k.tenant_id) AS tenant_ids FROM "
-            "(SELECT m.tenant_id, {canonical} AS key FROM {mappings} AS m) AS k "
-            "WHERE k.key IS NOT NULL GROUP BY k.key HAVING count(*) > 1"
-        ).format(
+        sql.SQL(_OF_ONE_TYPE).format(
             canonical=canonical_key(table, sql.Identifier("m", "tenant_id")),
             mappings=mappings(scope.plan.interface_schema),
         )

@@ -18,16 +18,18 @@ from tenant_migration.integrity.sources.tables import (
 )
 from tenant_migration.integrity.verdict import judge_scan
 
+_WRONG_ROWS = """
+SELECT {example} AS example FROM {table} AS t JOIN ({mapping}) AS m ON {same_tenant}
+WHERE {organization} <> m.organization_id AND {in_scope}
+"""
+
 
 def _build(scope: TableScope) -> Verdict:
     return judge_scan(sql.SQL("scan.organization_id <> scan.mapped"), wrong_rows=_wrong_rows(scope))
 
 
 def _wrong_rows(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "SELECT {example} AS example FROM {table} AS t JOIN ({mapping}) AS m ON {same_tenant} "
-        "WHERE {organization} <> m.organization_id AND {in_scope}"
-    ).format(
+    return sql.SQL(_WRONG_ROWS).format(
         example=row_key(scope.table, "t"),
         table=table_name(scope.table),
         mapping=mapping_of(scope),
@@ -46,9 +48,8 @@ CHECK = TableCheck(
     phase="pre-migration",
     severity="critical",
     description="Rows that have another organization than the mapping says",
-    recommendation="Decide with `on_existing_value` of the table: `keep` leaves such values and records "
-    "them, "
-    "`overwrite` replaces them and journals what they were; or correct the mapping.",
+    recommendation="Decide with `on_existing_value` of the table: `keep` leaves and records such "
+    "values, `overwrite` replaces them and journals what they were; or correct the mapping.",
     build=_build,
     source=ROWS_BEFORE,
     wrong_rows=_wrong_rows,

@@ -13,13 +13,18 @@ from tenant_migration.integrity.sources.rows_before import mapping_of
 from tenant_migration.integrity.sources.tables import same_tenant, table_name, tenant_key
 from tenant_migration.integrity.verdict import first_examples, verdict
 
-# The index's own expressions name the table's columns bare, so they are computed where nothing else is in
-# sight.
+# The index's own expressions name the table's columns bare: they are computed where nothing else is in sight.
 _ROWS = """
 SELECT m.tenant_id, m.organization_id, i.*
 FROM (SELECT {key} AS key{values} FROM {table} WHERE {predicate}) AS i
 JOIN (SELECT s.*, count(*) OVER (PARTITION BY s.organization_id) AS tenants FROM ({mapping}) AS s) AS m
   ON {same_tenant} AND m.tenants > 1
+"""
+
+_COLLISIONS = """
+SELECT {index} || ' ' || ROW(r.organization_id{values})::text AS example,
+       array_agg(DISTINCT r.tenant_id) AS tenant_ids
+FROM ({rows}) AS r WHERE TRUE{no_nulls} GROUP BY r.organization_id{values} HAVING count(*) > 1
 """
 
 
@@ -51,11 +56,9 @@ def _collisions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
     no_nulls = sql.SQL("").join(
         sql.SQL(" AND r.{} IS NOT NULL").format(name) for name in (names if index.nulls_distinct else [])
     )
-    return sql.SQL(
-        "SELECT {index} || ' ' || ROW(r.organization_id{values})::text AS example, "
-        "array_agg(DISTINCT r.tenant_id) AS tenant_ids FROM ({rows}) AS r WHERE TRUE{no_nulls} "
-        "GROUP BY r.organization_id{values} HAVING count(*) > 1"
-    ).format(index=sql.Literal(index.name), values=values, rows=_rows_of(scope, index), no_nulls=no_nulls)
+    return sql.SQL(_COLLISIONS).format(
+        index=sql.Literal(index.name), values=values, rows=_rows_of(scope, index), no_nulls=no_nulls
+    )
 
 
 def _wrong_rows(scope: TableScope) -> sql.Composed:
@@ -90,9 +93,8 @@ CHECK = TableCheck(
     phase="pre-migration",
     severity="warning",
     description="Values, unique for each tenant, that several tenants would bring into one organization",
-    recommendation="The migration itself does not fail; a unique index with the organization in place of "
-    "the tenant "
-    "would. Resolve these values before building it.",
+    recommendation="The migration itself does not fail; a unique index with the organization in place of the "
+    "tenant would. Resolve these values before building it.",
     build=_build,
     wrong_rows=_wrong_rows,
     not_applicable=_not_applicable,
