@@ -24,6 +24,7 @@ from tenant_migration.database import audit
 from tenant_migration.database.connection import usable
 from tenant_migration.errors import (
     DatabaseUnavailable,
+    LeaseHeld,
     PlanOutdated,
     Refused,
     RunStopped,
@@ -147,7 +148,8 @@ def migrate_table(
 
     0. A table that changed since its plan was stored is refused, with the difference.
     1. Tenants whose parents are not completed are blocked; the others go on.
-    2. The checks before; what blocks fails the table, nothing is written.
+    2. The checks before; what blocks fails the table, nothing is written. Tenants that were completed by an
+       earlier run stay so until the backfill has the table to itself.
     3. The backfill, in committed batches.
     4. The checks after; a tenant is completed only when nothing stands against it.
     5. States, mapping status and audit record.
@@ -165,6 +167,7 @@ def migrate_table(
         outcome = work.perform(tenants, skip_validation=skip_validation, progress=progress)
     except BaseException as error:
         with _note_of_failure(f"{table.qualified_name} of run {run.run_id}"):
+            work.end_validation(error)
             work.record(_ended_as(error).value, started, detail={"error": _sentence(error)})
         raise
     rows = outcome.result.rows_migrated if outcome.result else 0
@@ -235,7 +238,9 @@ class _TableWork:
 
         before: tuple[CheckResult, ...] = ()
         if not skip_validation:
-            self._set_states(free, State.VALIDATING, "checks before the migration")
+            states = self._states_of(free)
+            to_do = [tenant for tenant in free if states[tenant] != State.COMPLETED.value]
+            self._set_states(to_do, State.VALIDATING, "checks before the migration")
             with usable(self.connection) as connection:
                 before = tuple(
                     run_checks_before(connection, self.plan, self.config, tables=[name], tenants=selected)
@@ -267,6 +272,13 @@ class _TableWork:
             tenant_states=states,
             tenant_rows=dict(result.rows_by_tenant),
         )
+
+    def end_validation(self, error: BaseException) -> None:
+        """Let no tenant stay in the state of checks that ended without the backfill taking over."""
+        states = self._states_of(list(self.run.tenants))
+        left = [tenant for tenant, state in states.items() if state == State.VALIDATING.value]
+        state = State.BLOCKED if isinstance(error, LeaseHeld) else _ended_as(error)
+        self._set_states(left, state, _sentence(error))
 
     def record(
         self,

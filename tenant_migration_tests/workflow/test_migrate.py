@@ -186,16 +186,61 @@ def test_a_table_that_changed_since_its_plan_is_refused_alone(application, confi
     assert "extra" in str(outcomes["public.notes"].reason)
 
 
-def test_a_table_that_somebody_else_works_on_fails_alone(application):
+def states_of_members(connection: psycopg.Connection) -> set[str]:
+    rows = connection.execute(
+        "SELECT DISTINCT s.state FROM tenant_migration.table_states s"
+        " JOIN tenant_migration.managed_tables t USING (table_id) WHERE t.table_name = 'members'"
+    )
+    return {row[0] for row in rows}
+
+
+def test_whoever_had_to_wait_in_vain_leaves_no_state_of_work_behind(application):
+    """Nobody works on these tenants after the run that found the table taken: no state may say so."""
     config = MigrationConfig.model_validate({"defaults": {"lease_wait_s": 0}})
+    take_lease(application, config)
+    run(application, config)
+    assert states_of_members(application) == {"blocked"}
+    [(reason,)] = application.execute(
+        "SELECT DISTINCT reason FROM tenant_migration.table_states WHERE state = 'blocked'"
+        " AND reason NOT LIKE 'parents%'"
+    )
+    assert "run 1 of somebody" in reason
+
+
+def test_what_is_completed_stays_so_when_a_further_run_finds_the_table_taken(application):
+    config = MigrationConfig.model_validate({"defaults": {"lease_wait_s": 0}})
+    run(application, config)
+    take_lease(application, config)
+    assert run(application, config, tables=["members"])["public.members"].state == "failed"
+    assert states_of_members(application) == {"completed"}
+
+
+def test_an_error_in_the_checks_before_leaves_no_state_of_work_behind(application, config, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
     plan = stored_or_new_plan(application, config, actor="test")
-    scope = resolve_scope(application, config, plan)
-    other = begin(application, config, plan, scope, actor="somebody else")
-    application.execute(
+    monkeypatch.setattr("tenant_migration.workflow.migrate.run_checks_before", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        migrate(application, config, plan, actor="test", tenants=["acme"], tables=["members"])
+    assert states_of_members(application) == {"cancelled"}
+
+
+def take_lease(connection: psycopg.Connection, config: MigrationConfig) -> None:
+    """Let somebody else work on the members, for a minute."""
+    plan = stored_or_new_plan(connection, config, actor="test")
+    scope = resolve_scope(connection, config, plan)
+    other = begin(connection, config, plan, scope, actor="somebody else")
+    connection.execute(
         "SELECT tenant_migration.acquire_lease(gen_random_uuid(), table_id, NULL, %s, 'run 1 of somebody',"
         " '1 min') FROM tenant_migration.managed_tables WHERE table_name = 'members'",
         [other.run_id],
     )
+
+
+def test_a_table_that_somebody_else_works_on_fails_alone(application):
+    config = MigrationConfig.model_validate({"defaults": {"lease_wait_s": 0}})
+    take_lease(application, config)
     outcomes = run(application, config)
     assert outcomes["public.members"].state == "failed"
     assert "run 1 of somebody" in str(outcomes["public.members"].reason)
