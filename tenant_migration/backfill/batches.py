@@ -22,10 +22,11 @@ from tenant_migration.backfill.batch_sql import (
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.states import State
+from tenant_migration.backfill.stop import refuse_stop_flags
 from tenant_migration.backfill.units import NextRows, PageRange, RowList, Unit, halves
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import transaction
-from tenant_migration.errors import LeaseLost, OperationFailed, Reaction, RunStopped, reaction_to
+from tenant_migration.errors import LeaseLost, OperationFailed, Reaction, reaction_to
 
 _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 5.0
@@ -268,12 +269,4 @@ class Batches:
                 f"{name}: the lease of {self._work.run.holder} expired and was taken over, or was taken "
                 "away; nothing more was written. Run again once the other run is done"
             )
-        if emergency_stop:
-            raise RunStopped(
-                f"{name}: stopped by the emergency switch; what is done stays journaled. "
-                "`tenant-migration resume` releases the switch"
-            )
-        if State.CANCELLED.value in (run_state, table_state):
-            raise RunStopped(
-                f"{name}: the run was cancelled; what is done stays journaled. Run again to go on"
-            )
+        refuse_stop_flags(name, emergency_stop=emergency_stop, states=(run_state, table_state))

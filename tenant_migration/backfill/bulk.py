@@ -19,6 +19,7 @@ from tenant_migration.backfill.leaves import Leaf, organization_is_indexed, read
 from tenant_migration.backfill.pace import Pace
 from tenant_migration.backfill.states import State
 from tenant_migration.backfill.units import WAVES, PageRange
+from tenant_migration.backfill.vacuum import Vacuum
 from tenant_migration.backfill.work import Work
 from tenant_migration.errors import OperationFailed
 from tenant_migration.planning.model import Strategy
@@ -83,6 +84,7 @@ def _walk(work: Work, leaf: Leaf, rows_to_write: int) -> bool:
         adaptive=settings.adaptive,
     )
     batches = Batches(work, leaf, "bulk", State.RUNNING)
+    vacuum = Vacuum(work, leaf) if waves == 1 else None
     failpoints.reach(failpoints.WALK_STARTED)
     page = cursor.next_page
     while page < cursor.end_page:
@@ -104,6 +106,8 @@ def _walk(work: Work, leaf: Leaf, rows_to_write: int) -> bool:
             if most_rows:
                 pace.limit(round(settings.batch_rows_max * pages / (most_rows * waves)))
         page = window_end
+        if vacuum is not None:
+            vacuum.after(page)
     return True
 
 

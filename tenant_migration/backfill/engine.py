@@ -151,6 +151,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     run, table = work.run, work.table
     overwrites = table.settings.on_existing_value == "overwrite"
 
+    work.refuse_when_stopped()
     _set_table_state(work, State.RUNNING)
     created = ensure_column(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
     work.tally.created += [created] if created else []
@@ -189,6 +190,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     quarantined = quarantine.count_open(work)
     if table.settings.build_index != "early":
         left = remaining + sum(quarantined.values())
+        work.refuse_when_stopped()
         work.retry.run(
             f"structure of {table.qualified_name}", lambda _: build_structure(work, rows_left=left)
         )

@@ -16,6 +16,7 @@ import psycopg
 
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.session import Session
+from tenant_migration.backfill.stop import refuse_when_stopped
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import LeaseHeld, LeaseLost, RunStopped, TenantMigrationError
 
@@ -122,13 +123,6 @@ def release(connection: psycopg.Connection, lease: Lease) -> None:
         )
 
 
-_STOP_ASKED = """
-SELECT s.emergency_stop OR r.state = 'cancelled' OR coalesce(t.state = 'cancelled', false)
-FROM tenant_migration.settings AS s CROSS JOIN tenant_migration.runs AS r
-LEFT JOIN tenant_migration.table_runs AS t ON t.run_id = r.run_id AND t.table_id = %s
-WHERE r.run_id = %s"""
-
-
 class KeepAlive:
     """Keeps the lease alive during one long statement, and ends the statement when it must stop.
 
@@ -137,9 +131,12 @@ class KeepAlive:
     the body's error is replaced by the reason.
     """
 
-    def __init__(self, session: Session, lease: Lease, *, run_id: int, table_id: int) -> None:
+    def __init__(
+        self, session: Session, lease: Lease, *, table_name: str, run_id: int, table_id: int
+    ) -> None:
         self._session = session
         self._lease = lease
+        self._table_name = table_name
         self._run_id = run_id
         self._table_id = table_id
         self._done = threading.Event()
@@ -150,7 +147,7 @@ class KeepAlive:
         connection = self._session.open_another()
         if not renew(connection, self._lease):
             connection.close()
-            raise LeaseLost("the lease was taken over by another run before a long statement began")
+            raise LeaseLost(f"{self._table_name}: the lease was taken over before a long statement began")
         self._thread = threading.Thread(
             target=self._watch, args=(connection,), name="lease heartbeat", daemon=True
         )
@@ -180,15 +177,18 @@ class KeepAlive:
 
     def _stop_reason(self, connection: psycopg.Connection, *, renews: bool) -> TenantMigrationError | None:
         try:
-            stop = connection.execute(_STOP_ASKED, (self._table_id, self._run_id)).fetchone()
-            if stop is None or stop[0]:
-                return RunStopped("the run was cancelled during a long statement; run it again to go on")
+            refuse_when_stopped(
+                connection, table_name=self._table_name, table_id=self._table_id, run_id=self._run_id
+            )
             if renews and not renew(connection, self._lease):
-                return LeaseLost("the lease was taken over by another run during a long statement")
-        except (
-            psycopg.Error
-        ) as error:  # we cannot tell whether the lease is still ours: stop rather than guess
-            return LeaseLost(f"the lease could not be renewed during a long statement: {error}")
+                return LeaseLost(f"{self._table_name}: the lease was taken over during a long statement")
+        except RunStopped as stopped:
+            return stopped
+        except psycopg.Error as error:
+            # We cannot tell whether the lease is still ours: stop rather than guess.
+            return LeaseLost(
+                f"{self._table_name}: the lease could not be renewed during a long statement: {error}"
+            )
         return None
 
     def _cancel(self) -> None:

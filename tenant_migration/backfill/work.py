@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from tenant_migration.backfill.clock import Clock
-from tenant_migration.backfill.lease import Lease
+from tenant_migration.backfill.lease import KeepAlive, Lease
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.results import Progress, ProgressCallback
 from tenant_migration.backfill.retry import Retry
 from tenant_migration.backfill.runs import Run
 from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State
+from tenant_migration.backfill.stop import refuse_when_stopped
 from tenant_migration.backfill.structure.ddl import Ddl
 from tenant_migration.backfill.target import Target
 from tenant_migration.planning.model import Plan, TablePlan
@@ -64,6 +65,28 @@ class Work:
     def ddl(self) -> Ddl:
         """How this table's DDL is tried."""
         return Ddl(self.retry, self.table.settings.lock_timeout_ms)
+
+    def keep_alive(self) -> KeepAlive:
+        """Return what keeps the lease alive while the body runs one long statement."""
+        return KeepAlive(
+            self.session,
+            self.lease,
+            table_name=self.table.qualified_name,
+            run_id=self.run.run_id,
+            table_id=self.table_id,
+        )
+
+    def refuse_when_stopped(self) -> None:
+        """Raise RunStopped when somebody asked this run to stop."""
+        self.retry.run(
+            f"stop flags of {self.table.qualified_name}",
+            lambda connection: refuse_when_stopped(
+                connection,
+                table_name=self.table.qualified_name,
+                table_id=self.table_id,
+                run_id=self.run.run_id,
+            ),
+        )
 
     @property
     def scope_numbers(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""A small world: organizations, tenants with hostile names, and helpers that plan, run and look at a table."""
+"""A small world: organizations, tenants with hostile names, helpers to plan, run and look."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class World:
         """One organization and one mapping for each tenant."""
         for tenant in tenants:
             self.connection.execute(
-                "WITH o AS (INSERT INTO public.organizations (id, name) VALUES (gen_random_uuid(), %s) RETURNING id)"
+                "WITH o AS (INSERT INTO public.organizations (id, name) VALUES (gen_random_uuid(),"
+                " %s) RETURNING id)"
                 " INSERT INTO public.tenant_org_mappings (tenant_id, organization_id) SELECT %s, id FROM o",
                 (tenant, tenant),
             )
@@ -93,14 +94,16 @@ class World:
     def missing(self, name: str) -> int:
         """Rows whose tenant has a mapping and that have no organization."""
         return self.one(
-            f"SELECT count(*) FROM {name} t JOIN public.tenant_org_mappings m ON m.tenant_id = t.tenant_id::text"
+            f"SELECT count(*) FROM {name} t JOIN public.tenant_org_mappings m ON m.tenant_id ="
+            " t.tenant_id::text"
             " WHERE t.organization_id IS NULL"
         )
 
     def wrong(self, name: str) -> int:
         """Rows whose organization is not the mapped one, where it is set."""
         return self.one(
-            f"SELECT count(*) FROM {name} t LEFT JOIN public.tenant_org_mappings m ON m.tenant_id = t.tenant_id::text"
+            f"SELECT count(*) FROM {name} t LEFT JOIN public.tenant_org_mappings m ON m.tenant_id ="
+            " t.tenant_id::text"
             " WHERE t.organization_id IS NOT NULL AND t.organization_id IS DISTINCT FROM m.organization_id"
         )
 
@@ -109,7 +112,8 @@ class World:
         return [
             row[0]
             for row in self.sql(
-                f"SELECT k::text FROM tenant_migration.journal_{self.table_id(name)} j, unnest(j.{column}) AS k"
+                f"SELECT k::text FROM tenant_migration.journal_{self.table_id(name)} j,"
+                f" unnest(j.{column}) AS k"
                 " WHERE j.phase <> 'kept' AND j.closed_at IS NULL ORDER BY 1"
             )
         ]
@@ -161,13 +165,14 @@ def world(bare_world: World) -> World:
 
 
 CLAIMS = """
-CREATE TABLE public.claims (id bigint PRIMARY KEY, tenant_id text, title text, updated_at timestamptz DEFAULT now())
+CREATE TABLE public.claims (
+    id bigint PRIMARY KEY, tenant_id text, title text, updated_at timestamptz DEFAULT now())
 """
 
 
 @pytest.fixture
 def claims(world: World) -> Callable[[int], World]:
-    """Make `public.claims` with that many rows, spread over the tenants, some NULL and some of a system tenant."""
+    """Make `public.claims` with that many rows over the tenants, some NULL, some a system tenant's."""
 
     def make(rows: int) -> World:
         world.connection.execute(CLAIMS)

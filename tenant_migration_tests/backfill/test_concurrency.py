@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.results import Progress, TableResult
 from tenant_migration.database.connection import connect
@@ -97,35 +98,41 @@ def test_a_run_whose_lease_was_taken_over_writes_nothing_more(claims: Callable[[
     world.assert_journal_is_exact("public.claims", before=set())
 
 
-def test_cancel_and_emergency_stop_within_one_batch(claims: Callable[[int], World]) -> None:
+STOPS = {
+    "run": "UPDATE tenant_migration.runs SET state = 'cancelled', actor = 'boss', reason = 'stop'"
+    " WHERE run_id = {}",
+    "table": "UPDATE tenant_migration.table_runs SET state = 'cancelled', actor = 'boss' WHERE run_id = {}",
+    "emergency": "UPDATE tenant_migration.settings SET emergency_stop = true",
+}
+
+
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS.keys())
+def test_cancel_and_emergency_stop_within_one_batch(claims: Callable[[int], World], stop: str) -> None:
     world = claims(3_000)
-    stops = (
-        "UPDATE tenant_migration.runs SET state = 'cancelled', actor = 'boss', reason = 'stop' WHERE run_id = {}",
-        "UPDATE tenant_migration.table_runs SET state = 'cancelled', actor = 'boss' WHERE run_id = {}",
-        "UPDATE tenant_migration.settings SET emergency_stop = true",
-    )
+    plan = world.plan(batch_size=50, adaptive=False)
+    run = world.run(plan)
+    at_stop: list[int] = []
+    batches_after: list[int] = []
     with psycopg.connect(world.url, autocommit=True) as other:
-        for stop in stops:
-            plan = world.plan(batch_size=50, adaptive=False)
-            run = world.run(plan)
-            at_stop: list[int] = []
-            batches_after: list[int] = []
 
-            def press(event: Progress, stop: str = stop) -> None:
-                if at_stop:
-                    batches_after.append(event.batch_rows)
-                elif event.rows_done >= 200:
-                    other.execute(stop.format(run.run_id).encode())
-                    at_stop.append(event.rows_done)
+        def press(event: Progress) -> None:
+            if at_stop:
+                batches_after.append(event.batch_rows)
+            elif event.rows_done >= 200:
+                other.execute(stop.format(run.run_id).encode())
+                at_stop.append(event.rows_done)
 
-            with pytest.raises(RunStopped, match=r"public\.claims.*journaled"):
-                backfill_table(world.connection, plan, table_of(plan, "public.claims"), run, progress=press)
-            assert batches_after == []
-            assert set(world.states("public.claims").values()) == {"cancelled"}
-            assert world.one("SELECT count(*) FROM tenant_migration.leases") == 0
+        with pytest.raises(RunStopped, match=r"public\.claims.*journaled"):
+            backfill_table(world.connection, plan, table_of(plan, "public.claims"), run, progress=press)
+    assert batches_after == []
+    assert set(world.states("public.claims").values()) == {"cancelled"}
+    assert world.one("SELECT count(*) FROM tenant_migration.leases") == 0
+    with pytest.raises(RunStopped):  # not even begun again
+        backfill_table(world.connection, plan, table_of(plan, "public.claims"), run)
     world.sql("UPDATE tenant_migration.settings SET emergency_stop = false")
     result = world.migrate("public.claims")
     assert result.resumed
+    assert result.rows_migrated == 2_880 - at_stop[0]
     assert world.missing("public.claims") == 0
     world.assert_journal_is_exact("public.claims", before=set())
     counted = world.one("SELECT sum(rows_migrated) FROM tenant_migration.table_states")
@@ -156,7 +163,7 @@ def test_an_interrupt_keeps_what_is_committed_and_gives_the_lease_back(
 
 
 def test_inserts_updates_and_deletes_during_the_run(claims: Callable[[int], World]) -> None:
-    """The application inserts, rewrites, moves to another tenant, deletes and claims rows while the pass runs."""
+    """The application inserts, rewrites, moves, deletes and claims rows while the pass runs."""
     world = claims(5_000)
     world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid")
     orgs = dict(world.sql("SELECT tenant_id, organization_id FROM public.tenant_org_mappings"))

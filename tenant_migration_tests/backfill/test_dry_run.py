@@ -17,7 +17,8 @@ def test_counts_and_statements_agree_with_the_real_run(claims: Callable[[int], W
     assert "organization_id" in dry.statements[0]
     assert (
         world.one(
-            "SELECT count(*) FROM pg_attribute WHERE attrelid='public.claims'::regclass AND attname='organization_id'"
+            "SELECT count(*) FROM pg_attribute WHERE attrelid='public.claims'::regclass AND"
+            " attname='organization_id'"
         )
         == 0
     )

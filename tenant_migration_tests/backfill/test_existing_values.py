@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
+
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.errors import Refused
 from tenant_migration_tests.backfill.conftest import World, table_of
@@ -13,7 +14,7 @@ from tenant_migration_tests.backfill.conftest import World, table_of
 
 @pytest.fixture
 def disputed(claims: Callable[[int], World]) -> World:
-    """960 claims of mapped tenants; those of `beta` name the organization of `alpha`, 10 have the right one already."""
+    """960 claims of mapped tenants; beta's name the organization of alpha, 10 are right already."""
     world = claims(1_000)
     world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid")
     world.sql(
@@ -22,7 +23,8 @@ def disputed(claims: Callable[[int], World]) -> World:
     )
     world.sql(
         "UPDATE public.claims SET organization_id = (SELECT organization_id FROM public.tenant_org_mappings"
-        " WHERE tenant_id = 'alpha') WHERE id IN (SELECT id FROM public.claims WHERE tenant_id = 'alpha' LIMIT 10)"
+        " WHERE tenant_id = 'alpha') WHERE id IN (SELECT id FROM public.claims WHERE tenant_id ="
+        " 'alpha' LIMIT 10)"
     )
     return world
 

@@ -1,4 +1,4 @@
-"""Keys of every type, names that must be quoted, tables of every kind: each row gets its tenant's organization."""
+"""Keys of every type, names that must be quoted, tables of every kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import uuid
 from dataclasses import dataclass, field
 
 import pytest
+
+from tenant_migration.errors import Refused
 from tenant_migration_tests.backfill.conftest import World
 
 UUIDS = tuple(str(uuid.UUID(int=n)) for n in range(1, 5))
@@ -138,16 +140,18 @@ def test_fills_each_row_with_its_tenants_organization(bare_world: World, shape: 
     assert world.one(f"SELECT sum(row_count) FROM {journal}") == filled
     assert result.rows_by_tenant["not in this table"] == 0
     indexes = world.sql(
-        "SELECT indisvalid FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+        "SELECT indisvalid FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND"
+        " a.attnum = i.indkey[0]"
         " WHERE a.attname = %s",
         table.organization_column,
     )
-    assert indexes and all(valid for (valid,) in indexes)
+    assert {valid for (valid,) in indexes} == {True}
     keys = world.sql(
-        "SELECT convalidated FROM pg_constraint WHERE confrelid = 'public.organizations'::regclass AND contype = 'f'"
+        "SELECT convalidated FROM pg_constraint WHERE confrelid = 'public.organizations'::regclass"
+        " AND contype = 'f'"
         " AND conrelid <> 'public.tenant_org_mappings'::regclass"
     )
-    assert keys and all(valid for (valid,) in keys)
+    assert {valid for (valid,) in keys} == {True}
 
 
 def test_a_tenants_id_that_is_no_value_of_the_keys_type_is_no_error(bare_world: World) -> None:
@@ -165,8 +169,6 @@ def test_a_tenants_id_that_is_no_value_of_the_keys_type_is_no_error(bare_world: 
 
 
 def test_two_spellings_of_one_uuid_are_refused_by_name(bare_world: World) -> None:
-    from tenant_migration.errors import Refused
-
     world = bare_world
     upper = "AAAAAAAA-0000-0000-0000-000000000001"
     world.add_tenants((upper, upper.lower()))
@@ -181,10 +183,12 @@ def test_two_spellings_of_one_uuid_are_refused_by_name(bare_world: World) -> Non
 
 def test_foreign_keys_composite_self_and_cyclic(world: World) -> None:
     world.sql(
-        "CREATE TABLE public.a (id int PRIMARY KEY, tenant_id text, b_id int, parent_id int REFERENCES public.a)"
+        "CREATE TABLE public.a (id int PRIMARY KEY, tenant_id text, b_id int, parent_id int"
+        " REFERENCES public.a)"
     )
     world.sql(
-        "CREATE TABLE public.b (id int PRIMARY KEY, tenant_id text, a_id int REFERENCES public.a, UNIQUE (tenant_id, id))"
+        "CREATE TABLE public.b (id int PRIMARY KEY, tenant_id text, a_id int REFERENCES public.a,"
+        " UNIQUE (tenant_id, id))"
     )
     world.sql("ALTER TABLE public.a ADD FOREIGN KEY (b_id) REFERENCES public.b DEFERRABLE INITIALLY DEFERRED")
     world.sql(

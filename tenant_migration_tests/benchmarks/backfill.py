@@ -1,10 +1,11 @@
 """Our engine against one plain `UPDATE ... FROM`, to the same end state on the same data.
 
-    python -m tenant_migration_tests.benchmarks.backfill --rows 1000000 [--pairs 5] [--tenants 200] [--postgres 18]
+    python -m tenant_migration_tests.benchmarks.backfill --rows 1000000 [--pairs 5] [--tenants 200]
+    [--postgres 18]
 
 On an embedded server of its own with fsync, full_page_writes and a checkpoint before each measurement. Every
-measurement works on a fresh copy of the data. Ours includes frozen mapping, journal, sweep, verification, and,
-where they are not there before, the index and the foreign key.
+measurement works on a fresh copy of the data. Ours includes frozen mapping, journal, sweep, verification,
+and, where they are not there before, the index and the foreign key.
 
     a  the plain UPDATE with index and foreign key in place       against ours, without, which builds them
     b  the plain UPDATE, then CREATE INDEX CONCURRENTLY and key   against ours, as in a
@@ -20,6 +21,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +63,9 @@ CREATE TABLE public.claims (
 
 # 176 bytes a row, tenants of very different sizes (the k-th has about 1/k of the first's), interleaved.
 _CLAIMS = """
-WITH weights AS (SELECT k, sum(1.0 / k) OVER (ORDER BY k) / sum(1.0 / k) OVER () AS upto FROM generate_series(1, %(tenants)s) AS k),
+WITH weights AS (
+    SELECT k, sum(1.0 / k) OVER (ORDER BY k) / sum(1.0 / k) OVER () AS upto
+    FROM generate_series(1, %(tenants)s) AS k),
 drawn AS (SELECT i, random() AS r, 1 + (random() * 4999)::int AS p FROM generate_series(1, %(rows)s) AS i),
 people AS (SELECT id, row_number() OVER () AS p FROM public.profiles)
 INSERT INTO public.claims (tenant_id, profile_id, title, amount, created_at, updated_at)
@@ -74,13 +78,16 @@ UPDATE public.claims AS t SET organization_id = m.organization_id
 FROM public.tenant_org_mappings AS m WHERE m.tenant_id = t.tenant_id AND t.organization_id IS NULL"""
 
 _INDEX = "CREATE INDEX {} claims_organization_id_idx ON public.claims (organization_id)"
-_KEY = "ALTER TABLE public.claims ADD CONSTRAINT claims_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations (id)"
+_KEY = (
+    "ALTER TABLE public.claims ADD CONSTRAINT claims_organization_id_fkey"
+    " FOREIGN KEY (organization_id) REFERENCES public.organizations (id)"
+)
 
 
 def main() -> int:
     """Run the benchmark; return the exit code."""
     arguments = _arguments()
-    folder = Path(tempfile.mkdtemp(prefix="tmb", dir="/tmp"))  # noqa: S108 - short, for the socket
+    folder = Path(tempfile.mkdtemp(prefix="tmb", dir="/tmp"))
     folder.chmod(0o711)
     server = start_server(folder / "d", arguments.postgres, settings=SERVER_SETTINGS)
     try:
@@ -91,7 +98,9 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--tenants", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
@@ -115,7 +124,9 @@ def _run(server: EmbeddedServer, arguments: argparse.Namespace) -> int:
             template, work = kinds[name]
             measured[name].append(_measure(server, template, work, arguments.rows))
             _print_one(name, measured[name][-1], arguments.rows)
-    ours, indexed, plain, stays = (measured[name] for name in ("ours", list(kinds)[1], list(kinds)[2], list(kinds)[3]))
+    ours, indexed, plain, stays = (
+        measured[name] for name in ("ours", list(kinds)[1], list(kinds)[2], list(kinds)[3])
+    )
     ratios = [
         ratio("a wall", ours, indexed, lambda m: m.wall_s, 0.60),
         ratio("a CPU", ours, indexed, lambda m: m.cpu_s),
@@ -131,7 +142,10 @@ def _run(server: EmbeddedServer, arguments: argparse.Namespace) -> int:
         ratio("c heap growth", stays, indexed, lambda m: m.heap_growth_bytes),
     ]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"\n{arguments.rows:,} rows, {arguments.tenants:,} tenants, {arguments.pairs} pairs; ours / theirs, median (spread)")
+    print(
+        f"\n{arguments.rows:,} rows, {arguments.tenants:,} tenants, {arguments.pairs} pairs; ours /"
+        " theirs, median (spread)"
+    )
     print("\n".join(f"  {line}" for line in ratios))
     print(f"  peak memory of this process  {peak_mb:.0f} MB")
     with psycopg.connect(server.uri()) as connection:
@@ -154,8 +168,9 @@ def _run(server: EmbeddedServer, arguments: argparse.Namespace) -> int:
 def _print_one(name: str, one: Measurement, rows: int) -> None:
     notes = "  ".join(f"{key} {value:.2f}" for key, value in one.notes.items())
     print(
-        f"{name:<32} {one.wall_s:7.2f} s {one.wall_s / rows * 1e6:6.1f} us/row {one.cpu_s / rows * 1e6:6.1f} us CPU {one.wal_bytes / rows:6.0f} WAL B/row "
-        f"{one.heap_growth_bytes / 1e6:7.1f} MB heap  {notes}",
+        f"{name:<32} {one.wall_s:7.2f} s {one.wall_s / rows * 1e6:6.1f} us/row"
+        f" {one.cpu_s / rows * 1e6:6.1f} us CPU {one.wal_bytes / rows:6.0f} WAL B/row"
+        f" {one.heap_growth_bytes / 1e6:7.1f} MB heap  {notes}",
         flush=True,
     )
 
@@ -176,7 +191,8 @@ def _make_templates(server: EmbeddedServer, rows: int, tenants: int) -> None:
             (tenants,),
         )
         connection.execute(
-            "INSERT INTO public.tenant_org_mappings (tenant_id, organization_id) SELECT slug, id FROM public.organizations"
+            "INSERT INTO public.tenant_org_mappings (tenant_id, organization_id) SELECT slug, id"
+            " FROM public.organizations"
         )
         connection.execute("SELECT setseed(0.42)")
         connection.execute(_CLAIMS, {"rows": rows, "tenants": tenants})
@@ -212,8 +228,10 @@ def _measure(server: EmbeddedServer, template: str, work: object, rows: int) -> 
         measured = measure(observer, TABLE, connection.info.backend_pid, lambda: work(connection, before))  # type: ignore[operator]
         left = observer.execute("SELECT count(*) FROM public.claims WHERE organization_id IS NULL").fetchone()
         structure = observer.execute(
-            "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = 'public.claims'::regclass AND indisvalid),"
-            " (SELECT count(*) FROM pg_constraint WHERE conrelid = 'public.claims'::regclass AND contype = 'f' AND convalidated)"
+            "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = 'public.claims'::regclass AND"
+            " indisvalid),"
+            " (SELECT count(*) FROM pg_constraint WHERE conrelid = 'public.claims'::regclass AND"
+            " contype = 'f' AND convalidated)"
         ).fetchone()
         assert left == (0,), f"{left} rows are not migrated"
         assert structure == (5, 2), f"not the same end state: {structure}"
@@ -227,8 +245,6 @@ def _prepare(connection: psycopg.Connection) -> tuple[object, object]:
 
 
 def _ours(connection: psycopg.Connection, prepared: tuple) -> dict[str, float]:
-    import time
-
     plan, ids = prepared
     table = plan.table(TABLE)
     run = start_run(connection, plan, actor="benchmark")
@@ -238,13 +254,23 @@ def _ours(connection: psycopg.Connection, prepared: tuple) -> dict[str, float]:
     assert not any(check.blocks for check in checks), [check for check in checks if check.blocks]
     verified = time.perf_counter() - began
     set_pair_states(
-        connection, table_id=ids[TABLE], tenant_numbers=list(run.tenants.values()), state=State.COMPLETED,
-        actor="benchmark", reason="verified", run_id=run.run_id,
+        connection,
+        table_id=ids[TABLE],
+        tenant_numbers=list(run.tenants.values()),
+        state=State.COMPLETED,
+        actor="benchmark",
+        reason="verified",
+        run_id=run.run_id,
     )
     finish_run(connection, run, State.COMPLETED)
-    journal = connection.execute(f"SELECT pg_total_relation_size('tenant_migration.journal_{ids[TABLE]}')").fetchone()
+    journal = connection.execute(
+        f"SELECT pg_total_relation_size('tenant_migration.journal_{ids[TABLE]}')"
+    ).fetchone()
     return {
-        "backfill s": result.seconds, "verify s": verified, "HOT": result.hot_share, "batches": result.batches,
+        "backfill s": result.seconds,
+        "verify s": verified,
+        "HOT": result.hot_share,
+        "batches": result.batches,
         "journal B/row": journal[0] / result.rows_migrated,
     }
 

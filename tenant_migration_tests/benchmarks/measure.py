@@ -21,7 +21,8 @@ class Measurement:
 
     wall_s: float
     cpu_s: float
-    """Of the server process that did the work and of this one: less disturbed by what else the machine does."""
+    """Of the server process that did the work and of this one: less disturbed by what else the machine
+    does."""
     wal_bytes: int
     heap_growth_bytes: int
     notes: dict[str, float]
@@ -56,7 +57,8 @@ def _cpu_s(pid: int) -> float:
 
 def _state(connection: psycopg.Connection, relation: str) -> tuple[int, int]:
     row = connection.execute(
-        "SELECT pg_relation_size(%s::regclass), pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8", (relation,)
+        "SELECT pg_relation_size(%s::regclass), pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::int8",
+        (relation,),
     ).fetchone()
     assert row is not None
     return row
@@ -80,7 +82,11 @@ class Ratio:
 
     def __str__(self) -> str:
         spread = f"{min(self.values):.2f} .. {max(self.values):.2f}"
-        target = "" if self.most is None else f"  to reach <= {self.most:.2f}  {'MISSED' if self.missed else 'reached'}"
+        target = (
+            ""
+            if self.most is None
+            else f"  to reach <= {self.most:.2f}  {'MISSED' if self.missed else 'reached'}"
+        )
         return f"{self.name:<28} {self.median:.2f}  ({spread}){target}"
 
 
@@ -98,7 +104,9 @@ def ratio(
 def environment(version: str) -> dict[str, object]:
     """Return what the numbers depend on."""
     root = Path(__file__).parents[2]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+    )
     return {
         "commit": commit.stdout.strip() or None,
         "server": version,
@@ -108,7 +116,9 @@ def environment(version: str) -> dict[str, object]:
     }
 
 
-def as_json(settings: dict[str, object], measured: dict[str, list[Measurement]], ratios: Sequence[Ratio]) -> str:
+def as_json(
+    settings: dict[str, object], measured: dict[str, list[Measurement]], ratios: Sequence[Ratio]
+) -> str:
     """Return everything as one JSON document."""
     return json.dumps(
         {

@@ -10,7 +10,6 @@ import psycopg
 from psycopg import sql
 
 from tenant_migration.backfill import failpoints
-from tenant_migration.backfill.lease import KeepAlive
 from tenant_migration.backfill.leaves import read_leaves
 from tenant_migration.backfill.structure import created_objects
 from tenant_migration.backfill.structure.names import object_name
@@ -147,7 +146,7 @@ def _validate(work: Work, on: TableName, name: str) -> None:
     """Check the rows that were there before the key: a scan that blocks neither reads nor writes."""
     try:
         with (
-            KeepAlive(work.session, work.lease, run_id=work.run.run_id, table_id=work.table_id),
+            work.keep_alive(),
             transaction(work.session.connection, lock_timeout_ms=60_000, statement_timeout_ms=0),
         ):
             work.session.connection.execute(validate_statement(on, name))

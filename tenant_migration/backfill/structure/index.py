@@ -14,7 +14,6 @@ import psycopg
 from psycopg import sql
 
 from tenant_migration.backfill import failpoints
-from tenant_migration.backfill.lease import KeepAlive
 from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.structure import created_objects
 from tenant_migration.backfill.structure.names import object_name
@@ -23,6 +22,8 @@ from tenant_migration.catalog.model import TableName
 from tenant_migration.errors import OperationFailed, Reaction, reaction_to
 from tenant_migration.planning.model import TablePlan
 
+_CLEAN_UP_LOCK_TIMEOUT = "10s"
+"""When the run is being stopped: what cannot be dropped so soon is dropped by the next run."""
 _LOCK_TIMEOUT = "10min"
 """A concurrent build waits for older transactions to end, blocking nobody meanwhile: the limit may be
 long."""
@@ -162,7 +163,7 @@ def _build_concurrently(work: Work, node: _Node, name: TableName, statement: sql
     for attempt in range(1, most + 1):
         _drop_invalid(work, node, name)
         try:
-            with KeepAlive(work.session, work.lease, run_id=work.run.run_id, table_id=work.table_id):
+            with work.keep_alive():
                 _execute_long(work, statement)
         except psycopg.Error as error:
             if reaction_to(error.sqlstate, work.session.lost) is not Reaction.RETRY or attempt == most:
@@ -190,13 +191,13 @@ def _build_concurrently(work: Work, node: _Node, name: TableName, statement: sql
     )
 
 
-def _execute_long(work: Work, statement: sql.Composed) -> None:
+def _execute_long(work: Work, statement: sql.Composed, lock_timeout: str = _LOCK_TIMEOUT) -> None:
     """Execute one statement that cannot be in a transaction and may take long."""
     connection = work.session.connection
     try:
         connection.execute(
             "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', '0', false)",
-            (_LOCK_TIMEOUT,),
+            (lock_timeout,),
         )
         connection.execute(statement)
     finally:
@@ -205,7 +206,7 @@ def _execute_long(work: Work, statement: sql.Composed) -> None:
             connection.execute("RESET statement_timeout")
 
 
-def _drop_invalid(work: Work, node: _Node, name: TableName) -> None:
+def _drop_invalid(work: Work, node: _Node, name: TableName, lock_timeout: str = _LOCK_TIMEOUT) -> None:
     """Drop the INVALID index of this name that an interrupted build of ours left; never another's."""
     connection = work.session.connection
     for index in _indexes(connection, work.table, node.oid):
@@ -217,6 +218,7 @@ def _drop_invalid(work: Work, node: _Node, name: TableName) -> None:
                 sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
                     sql.Identifier(name.schema, name.name)
                 ),
+                lock_timeout,
             )
 
 
@@ -225,7 +227,7 @@ def _clean_up(work: Work, node: _Node, name: TableName) -> None:
     if work.session.lost:
         return
     try:
-        _drop_invalid(work, node, name)
+        _drop_invalid(work, node, name, _CLEAN_UP_LOCK_TIMEOUT)
     except psycopg.Error:
         work.tally.waiting.append(f"INVALID index {name} is dropped by the next run")
 
