@@ -17,6 +17,7 @@ from tenant_migration.integrity.checks import (
     duplicate_mappings,
     duplicate_slugs,
     existing_values_disagree,
+    failed_pairs,
     foreign_keys_valid,
     identical_rows,
     journal_matches_rows,
@@ -50,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     references_stay_in_organization.BEFORE,
     # after
     circular_organizations.AFTER,
+    failed_pairs.CHECK,
     pending_pairs.CHECK,
     tenants_have_mapping.AFTER,
     rows_have_organization.CHECK,

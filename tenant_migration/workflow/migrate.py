@@ -88,8 +88,10 @@ def resolve_scope(
         raise PlanOutdated("\n".join(changed))
     scope = Scope(tuple(chosen), None if selected is None else tuple(selected))
     _refuse_pending_parents(connection, config, scope)
-    if selected is None and not skip_validation:
-        _refuse_unmapped_tenants(connection, config, plan, scope)
+    if not skip_validation:
+        _refuse_unsound_mapping(connection, config, plan, scope)
+        if selected is None:
+            _refuse_unmapped_tenants(connection, config, plan, scope)
     return scope
 
 
@@ -479,6 +481,22 @@ def _refuse_pending_parents(connection: psycopg.Connection, config: MigrationCon
             "parents are pending:\n"
             + "\n".join(lines)
             + "\nmigrate the parents first, or give --with-parents"
+        )
+
+
+def _refuse_unsound_mapping(
+    connection: psycopg.Connection, config: MigrationConfig, plan: Plan, scope: Scope
+) -> None:
+    """Refuse what the checks of the whole database find: a circle of organizations, ambiguous mappings."""
+    blocking = tuple(
+        check
+        for check in run_checks_before(connection, plan, config, tables=[], tenants=scope.tenants)
+        if check.blocks
+    )
+    if blocking:
+        raise Refused(
+            f"validation of the mapping and its organizations: {describe_blocking(blocking)}\n"
+            "`tenant-migration validate` shows them; mend them first"
         )
 
 

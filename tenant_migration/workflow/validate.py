@@ -97,11 +97,15 @@ def _run(
     actor: str,
     on_results: Callable[[list[CheckResult]], None] | None,
 ) -> Report:
-    require_installed(connection)
+    require_installed(connection, config)
     started = time.monotonic()
     chosen = None if tables is None else [table.qualified_name for table in select_tables(plan, tables)]
     selected = select_tenants(connection, config, tenants)
     results = run_checks(connection, plan, config, tables=chosen, tenants=selected)
+    if chosen:  # the mapping and the hierarchy matter to every table
+        asked = {check.name for check in results}
+        of_database = run_checks(connection, plan, config, tables=[], tenants=selected)
+        results = [check for check in of_database if check.name not in asked] + results
     if on_results is not None:
         on_results(results)
     report = build_report(results, phase)

@@ -262,6 +262,21 @@ DEFECTS = (
         ),
     ),
     Defect(
+        "failed_pairs",
+        _AFTER,
+        "a tenant whose migration failed in one table",
+        _sql(
+            "UPDATE tenant_migration.table_states AS s SET state = 'failed', reason = 'planted'"
+            " FROM tenant_migration.managed_tables AS t, tenant_migration.tenants AS n"
+            " WHERE t.table_id = s.table_id AND n.tenant_number = s.tenant_number"
+            " AND t.table_name = 'archive' AND n.tenant_id = 'beta'"
+        ),
+        table=None,
+        count=1,
+        examples=("public.archive: 1",),
+        tenants={"beta": 1},
+    ),
+    Defect(
         "pending_pairs",
         _AFTER,
         "a tenant that came later",
@@ -279,6 +294,7 @@ DEFECTS = (
                 "public.readings",
             )
         ),
+        tenants={"new": 6},
     ),
     Defect(
         "tenants_have_mapping",

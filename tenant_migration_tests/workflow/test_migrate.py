@@ -10,7 +10,7 @@ from tenant_migration.config import MigrationConfig
 from tenant_migration.errors import PlanOutdated, Refused, UnknownTable, UnknownTenant
 from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.storage import store_plan
-from tenant_migration.workflow.migrate import begin, migrate, resolve_scope
+from tenant_migration.workflow.migrate import begin, migrate, migrate_table, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.prepare import stored_or_new_plan
 from tenant_migration_tests.workflow.conftest import TENANTS
@@ -220,9 +220,11 @@ def test_an_error_in_the_checks_before_leaves_no_state_of_work_behind(applicatio
         raise KeyboardInterrupt
 
     plan = stored_or_new_plan(application, config, actor="test")
+    scope = resolve_scope(application, config, plan, tenants=["acme"], tables=["members"])
+    opened = begin(application, config, plan, scope, actor="test")
     monkeypatch.setattr("tenant_migration.workflow.migrate.run_checks_before", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        migrate(application, config, plan, actor="test", tenants=["acme"], tables=["members"])
+        migrate_table(application, config, plan, scope.tables[0], run=opened, tenants=scope.tenants)
     assert states_of_members(application) == {"cancelled"}
 
 
@@ -317,3 +319,13 @@ def test_functions_of_the_application_find_their_tables_by_its_own_search_path(a
     outcomes = run(application, config)
     assert {outcome.state for outcome in outcomes.values()} == {"completed"}
     assert wrong_rows(application, "public.claims") == 0
+
+
+def test_a_circle_of_organizations_refuses_the_run_before_anything_changes(application, config):
+    application.execute(
+        "UPDATE public.organizations SET parent_id = '00000000-0000-0000-0000-0000000000a2'"
+        " WHERE slug = 'org-1'"
+    )
+    with pytest.raises(Refused, match=r"(?i)circular|circle"):
+        run(application, config)
+    assert application.execute("SELECT count(*) FROM tenant_migration.runs").fetchone() == (0,)
