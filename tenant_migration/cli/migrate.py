@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -20,8 +20,7 @@ from tenant_migration.cli.progress_display import progress_display
 from tenant_migration.cli.target import Target, place_of, target_options
 from tenant_migration.config import actor
 from tenant_migration.database.connection import check_server
-from tenant_migration.database.install import require_installed
-from tenant_migration.errors import NoPlan, PlanOutdated, Refused, TenantMigrationError
+from tenant_migration.errors import PlanOutdated, Refused, TenantMigrationError
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.workflow.outcome import TableOutcome
 
@@ -92,11 +91,15 @@ def migrate(
 
 
 def _migrate(target: Target, request: Request) -> None:
-    from tenant_migration.workflow.prepare import stored_or_new_plan  # noqa: PLC0415
+    from tenant_migration.planning.storage import store_plan  # noqa: PLC0415
+    from tenant_migration.workflow.prepare import find_or_build_plan  # noqa: PLC0415
 
     with target.connection() as connection:
-        plan = stored_or_new_plan(connection, target.config, actor=actor())
+        check_server(connection, writes=True)
+        plan, is_stored = find_or_build_plan(connection, target.config)
         tables, tenants = _selected(connection, target, plan, request)
+        if not is_stored:
+            store_plan(connection, plan, actor())
         place = place_of(connection)
         started_at = _now(connection)
     cost = migrate_text.planned_cost(tables)
@@ -152,14 +155,14 @@ def _selected(
 def _dry_run(target: Target, request: Request) -> None:
     from tenant_migration.backfill.dry_run import dry_run_table  # noqa: PLC0415
     from tenant_migration.workflow.migrate import resolve_scope  # noqa: PLC0415
+    from tenant_migration.workflow.prepare import find_or_build_plan  # noqa: PLC0415
 
     with target.connection(read_only=True) as connection:
         check_server(connection, writes=False)
-        require_installed(connection, target.config)
-        plan = _plan_to_read(connection, target)
+        plan, _ = find_or_build_plan(connection, target.config)
         tables, tenants = _selected(connection, target, plan, request)
         place = place_of(connection)
-        refusals = [*_why_dagster_refuses(target)]
+        refusals = list(_why_dagster_refuses(target))
         try:
             resolve_scope(
                 connection,
@@ -179,20 +182,6 @@ def _dry_run(target: Target, request: Request) -> None:
     for line in migrate_text.before_lines(plan, tables, tenants, place=place, cost=cost):
         click.echo(line)
     _print_dry_run(plan, results, refusals)
-
-
-def _plan_to_read(connection: psycopg.Connection, target: Target) -> Plan:
-    """Return what a real run would work from: the stored plan, else the one that it would make."""
-    from tenant_migration.planning.builder import build_plan  # noqa: PLC0415
-    from tenant_migration.planning.storage import load_plan  # noqa: PLC0415
-    from tenant_migration.workflow.prepare import refuse_database_hazards  # noqa: PLC0415
-
-    try:
-        return load_plan(connection)
-    except NoPlan:
-        plan = build_plan(connection, target.config)
-    refuse_database_hazards(plan)
-    return plan
 
 
 def _why_dagster_refuses(target: Target) -> Iterator[str]:
@@ -248,11 +237,20 @@ def _print_outcomes(
     )
 
 
-def _reasons(target: Target, outcomes: Iterable[TableOutcome]) -> dict[tuple[str, str], str | None]:
+def _reasons(target: Target, outcomes: Sequence[TableOutcome]) -> dict[tuple[str, str], str | None]:
+    """Return why each pair ended as it did, unless it is not there any more: another run may be at work."""
     from tenant_migration.workflow.status import pair_reasons  # noqa: PLC0415
 
     with target.connection(read_only=True) as connection:
-        return pair_reasons(connection, [outcome.table for outcome in outcomes])
+        found = pair_reasons(connection, [outcome.table for outcome in outcomes])
+    reasons = {}
+    for outcome in outcomes:
+        for tenant, ended_as in outcome.tenant_states.items():
+            state, reason = found.get((outcome.table, tenant), (ended_as, None))
+            reasons[outcome.table, tenant] = (
+                reason if state == ended_as else f"another run has taken it up since ({state})"
+            )
+    return reasons
 
 
 def _print_committed(target: Target, plan: Plan, since: datetime) -> None:

@@ -18,6 +18,7 @@ from tenant_migration.workflow.outcome import TableOutcome
 INDENT = "   "
 _NOT_UNDONE = ("trigger_writes_elsewhere", "trigger_changes_columns")
 """Hazards of the plan whose effects stay when the rows are rolled back."""
+_OWN_SCHEMA = '"tenant_migration".'
 UNKNOWN = "not known (never analysed)"
 
 
@@ -123,7 +124,7 @@ def dry_run_tables(plan: Plan, results: Sequence[DryRunTable]) -> Table:
 
 
 def dry_run_lines(plan: Plan, results: Sequence[DryRunTable]) -> Iterator[str]:
-    """Yield the counts for each tenant and the statements, table by table."""
+    """Yield the counts for each tenant and the statements on the application's table, table by table."""
     for result in results:
         if result.rows_by_tenant:
             yield ""
@@ -131,10 +132,11 @@ def dry_run_lines(plan: Plan, results: Sequence[DryRunTable]) -> Iterator[str]:
             yield from (
                 f"{INDENT}{shown(tenant)}: {rows:,}" for tenant, rows in sorted(result.rows_by_tenant.items())
             )
-        if result.statements:
+        theirs = [statement for statement in result.statements if _OWN_SCHEMA not in statement]
+        if theirs:
             yield ""
-            yield f"{label(result.table, plan)}, statements that would run:"
-            yield from (f"{INDENT}{statement}" for statement in result.statements)
+            yield f"{label(result.table, plan)}, statements on the table that would run beside the updates:"
+            yield from (f"{INDENT}{statement}" for statement in theirs)
 
 
 def outcome_table(plan: Plan, outcomes: Sequence[TableOutcome]) -> Table:

@@ -13,6 +13,23 @@ from tenant_migration.planning.model import HazardLevel, Plan
 from tenant_migration.planning.storage import load_plan, store_plan
 
 
+def find_or_build_plan(connection: psycopg.Connection, config: MigrationConfig) -> tuple[Plan, bool]:
+    """Return the stored plan, else the one that would be stored; and whether it is stored. Reads only.
+
+    Raises:
+        NotInstalled: the private schema is missing.
+        Refused: it is installed for another interface schema, or the database as a whole cannot be migrated
+            (the plan's own hazards).
+    """
+    require_installed(connection, config)
+    try:
+        return load_plan(connection), True
+    except NoPlan:
+        plan = build_plan(connection, config)
+    refuse_database_hazards(plan)
+    return plan, False
+
+
 def stored_or_new_plan(connection: psycopg.Connection, config: MigrationConfig, *, actor: str) -> Plan:
     """Return the stored plan; make and store one when there is none yet.
 
@@ -20,18 +37,13 @@ def stored_or_new_plan(connection: psycopg.Connection, config: MigrationConfig, 
     difference, and a person looks at it and stores a new plan with `plan --write`.
 
     Raises:
-        NotInstalled: the private schema is missing.
         UnsupportedServer: a standby, or too old.
-        Refused: the database as a whole cannot be migrated (the plan's own hazards).
+        NotInstalled, Refused: as `find_or_build_plan`.
     """
     check_server(connection, writes=True)
-    require_installed(connection)
-    try:
-        return load_plan(connection)
-    except NoPlan:
-        plan = build_plan(connection, config)
-    refuse_database_hazards(plan)
-    store_plan(connection, plan, actor)
+    plan, is_stored = find_or_build_plan(connection, config)
+    if not is_stored:
+        store_plan(connection, plan, actor)
     return plan
 
 

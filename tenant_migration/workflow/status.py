@@ -253,11 +253,13 @@ def _shown(schema: str, table: str, config: MigrationConfig) -> str:
     return table if schema == config.interface_schema else f"{schema}.{table}"
 
 
-def pair_reasons(connection: psycopg.Connection, tables: Sequence[str]) -> dict[tuple[str, str], str | None]:
-    """Return (table, tenant) -> reason of its state, for every pair of these tables (`schema.table`)."""
+def pair_reasons(
+    connection: psycopg.Connection, tables: Sequence[str]
+) -> dict[tuple[str, str], tuple[str, str | None]]:
+    """Return (table, tenant) -> state and its reason, for every pair of these tables (`schema.table`)."""
     with transaction(connection, read_only=True):
         rows = connection.execute(status_queries.PAIR_REASONS, [list(tables)]).fetchall()
-    return {(table, tenant): reason for table, tenant, reason in rows}
+    return {(table, tenant): (state, reason) for table, tenant, state, reason in rows}
 
 
 def rows_committed_since(

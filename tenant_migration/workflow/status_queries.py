@@ -116,7 +116,7 @@ FAILURES = """
 """
 
 PAIR_REASONS = """
-    SELECT t.table_schema || '.' || t.table_name, n.tenant_id, s.reason
+    SELECT t.table_schema || '.' || t.table_name, n.tenant_id, s.state, s.reason
     FROM tenant_migration.table_states s
     JOIN tenant_migration.managed_tables t USING (table_id)
     JOIN tenant_migration.tenants n USING (tenant_number)

@@ -14,8 +14,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tenant_migration.cli import migrate
+from tenant_migration.cli.target import Target
+from tenant_migration.config import MigrationConfig
 from tenant_migration.quickstart.sample import UNMAPPED_TENANT, SampleSummary
 from tenant_migration.quickstart.sample.allocation import TABLES
+from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration_tests.cli.application import Application
 from tenant_migration_tests.cli.runner import CommandLine, Result, checked
 
@@ -122,6 +126,42 @@ def test_what_is_not_known_or_not_ready_is_named_and_nothing_is_changed(
     assert application.untouched()
 
 
+@pytest.mark.parametrize("arguments", [["--tenant", "nobody"], ["--table", "claimz"]], ids=" ".join)
+def test_a_misspelt_name_stores_no_plan_either(
+    dagster: CommandLine, connection: psycopg.Connection, arguments: list[str]
+) -> None:
+    assert dagster("migrate", *arguments).exit_code == 1
+    assert connection.execute("SELECT count(*) FROM tenant_migration.plans").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("arguments", [["migrate"], ["migrate", "--dry-run"], ["validate"]], ids=" ".join)
+def test_a_configuration_for_another_interface_schema_is_refused_naming_the_installed_one(
+    dagster: CommandLine, connection: psycopg.Connection, arguments: list[str], tmp_path: Path
+) -> None:
+    connection.execute("CREATE SCHEMA app")
+    (tmp_path / "migration.yaml").write_text(
+        "interface_schema: app\norganizations: {table: public.organizations}\n"
+    )
+    result = dagster(*arguments)
+    assert result.exit_code == 1
+    assert "set interface_schema: public" in result.error
+    assert connection.execute("SELECT count(*) FROM tenant_migration.plans").fetchone() == (0,)
+
+
+def test_the_reason_of_another_run_is_not_given_as_that_of_ours(
+    allowed: CommandLine, sample: str, summary: SampleSummary
+) -> None:
+    tenant = summary.mappings[0][0]
+    assert allowed("migrate", "--tenant", tenant, "--table", "profiles").exit_code == 0
+    ours = TableOutcome("public.profiles", "blocked", tenant_states={tenant: "blocked"})
+    reasons = migrate._reasons(Target(sample, MigrationConfig()), [ours])
+    assert reasons == {("public.profiles", tenant): "another run has taken it up since (completed)"}
+    same = TableOutcome("public.profiles", "completed", tenant_states={tenant: "completed"})
+    assert migrate._reasons(Target(sample, MigrationConfig()), [same]) == {
+        ("public.profiles", tenant): "verified"
+    }
+
+
 def test_a_table_takes_its_parents_along_when_asked(allowed: CommandLine, application: Application) -> None:
     result = allowed("migrate", "--table", "claims", "--with-parents")
     assert result.exit_code == 0, result.stderr
@@ -156,6 +196,7 @@ def test_a_dry_run_counts_each_table_and_tenant_and_changes_nothing(
             application.rows(table)
         )
     assert "ADD COLUMN" in result.stdout
+    assert "journal_" not in result.stdout
     assert total_migrated(allowed("migrate")) == expected
 
 
