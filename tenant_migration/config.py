@@ -291,7 +291,7 @@ def database_url(explicit: str | None = None) -> str:
     Raises:
         UsageError: neither given nor in the environment.
     """
-    url = explicit or os.environ.get(DATABASE_URL_VARIABLE)
+    url = (explicit or os.environ.get(DATABASE_URL_VARIABLE) or "").strip()
     if not url:
         raise UsageError(
             f"no database: set {DATABASE_URL_VARIABLE} to its libpq URI, "

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tenant_migration.cli.failures import Failure
+from tenant_migration.cli.failures import ChecksFailed
 from tenant_migration.cli.output import console, glyphs
 from tenant_migration.cli.target import Target
 from tenant_migration.database.connection import check_server
@@ -67,4 +67,4 @@ def run_and_print(target: Target, phase: Phase, export_path: Path | None) -> Non
         write_report(report, export_path)
         click.echo(f"Report written to {export_path}.")
     if report["status"] == "fail":
-        raise Failure(f"{report['criticalIssues']:,} critical issues in the {phase} checks")
+        raise ChecksFailed(f"{report['criticalIssues']:,} critical issues in the {phase} checks")

@@ -62,6 +62,10 @@ class InputFailure(Failure):
     exit_code = UsageError.exit_code
 
 
+class ChecksFailed(Failure):
+    """The checks ran, and something critical stands against the data."""
+
+
 def failure_of(error: Exception) -> Failure:
     """Return what the command ends with, for what it raised."""
     if isinstance(error, TenantMigrationError):
@@ -69,6 +73,8 @@ def failure_of(error: Exception) -> Failure:
         return kind(str(error))
     if isinstance(error, psycopg.Error) and (error.sqlstate or isinstance(error, psycopg.OperationalError)):
         return Failure(database_message(error))
+    if isinstance(error, OSError):
+        return Failure(f"the operating system refused: {error}")
     message = f"unexpected {type(error).__name__}: {error}"
     if os.environ.get(TRACEBACK_VARIABLE):
         return Failure(f"{message}\n{''.join(traceback.format_exception(error))}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 
 import click
 
-from tenant_migration.cli.failures import Failure
+from tenant_migration.cli.failures import ChecksFailed, Failure
 from tenant_migration.cli.output import duration
 from tenant_migration.cli.shortened import shortened
 from tenant_migration.errors import OperationFailed, Refused
@@ -142,7 +142,7 @@ class Tour:
                 _command("validate")
             return
         with self._section("The checks before: a tenant without a mapping is refused"):
-            if _command("validate", may_fail=True):
+            if _command("validate", may_fail=ChecksFailed):
                 raise OperationFailed(
                     f"the checks passed although nobody mapped {UNMAPPED_TENANT}: please report this"
                 )
@@ -209,12 +209,14 @@ def _say(line: str) -> None:
     click.echo(f"{INDENT}{line}")
 
 
-def _command(*arguments: str, may_fail: bool = False, first: int | None = None, last: int = 0) -> bool:
+def _command(
+    *arguments: str, may_fail: type[Failure] | None = None, first: int | None = None, last: int = 0
+) -> bool:
     """Show a command and run it; say whether it succeeded.
 
     Args:
         arguments: of `tenant-migration`.
-        may_fail: whether to go on when the database says no.
+        may_fail: the one failure after which to go on.
         first: of a long output only so many lines, and the `last`; None: all of it.
         last: see `first`.
 
@@ -229,7 +231,7 @@ def _command(*arguments: str, may_fail: bool = False, first: int | None = None, 
         with nullcontext() if first is None else shortened(first, last):
             code = cli.main(given, prog_name="tenant-migration", standalone_mode=False)
     except Failure as failure:
-        if not may_fail:
+        if may_fail is None or not isinstance(failure, may_fail):
             raise
         click.secho(f"(exit code {failure.exit_code}: {failure.format_message()})", fg="yellow")
         return False

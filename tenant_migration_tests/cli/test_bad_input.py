@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -24,9 +26,10 @@ READING_COMMANDS = [
 IDS = [" ".join(arguments) for arguments in READING_COMMANDS]
 
 
+@pytest.mark.parametrize("url", ["", "  "], ids=["empty", "blank"])
 @pytest.mark.parametrize("arguments", READING_COMMANDS, ids=IDS)
-def test_without_a_database_every_command_names_the_variable(arguments: list[str]) -> None:
-    result = CommandLine({"TENANT_MIGRATION_DATABASE_URL": ""})(*arguments)
+def test_without_a_database_every_command_names_the_variable(arguments: list[str], url: str) -> None:
+    result = CommandLine({"TENANT_MIGRATION_DATABASE_URL": url})(*arguments)
     assert result.exit_code == 2
     assert "TENANT_MIGRATION_DATABASE_URL" in result.error
     assert result.stdout == ""
@@ -135,6 +138,21 @@ def test_contradictory_or_incomplete_options_are_usage_errors(
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stdout == ""
+
+
+def test_an_output_that_takes_nothing_more_is_said_so(run: CommandLine) -> None:
+    command = [sys.executable, "-m", "tenant_migration.cli", "plan", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            env=run.process_environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: the operating system refused: [Errno 28] No space left on device\n"
 
 
 def test_in_a_process_of_its_own_a_failure_is_one_message_and_an_exit_code() -> None:
