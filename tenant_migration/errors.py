@@ -26,7 +26,7 @@ class UsageError(TenantMigrationError):
 
 
 class ConfigurationError(UsageError):
-    """The configuration file or the environment is wrong; the message names the key and the nearest known one."""
+    """The configuration file or the environment is wrong; names the key and the nearest known one."""
 
 
 class DatabaseUnavailable(TenantMigrationError):
@@ -82,7 +82,7 @@ class LeaseLost(TenantMigrationError):
 
 
 class RunStopped(TenantMigrationError):
-    """The run was cancelled or stopped by the emergency switch at a batch's edge; what is done stays journaled."""
+    """The run was cancelled, or stopped by the emergency switch, at a batch's edge; what is done stays."""
 
 
 class OperationFailed(TenantMigrationError):

@@ -1,4 +1,4 @@
-"""Finds the files that live at the top of the repository and inside the installed package: sql/, dagster.yaml."""
+"""Finds what is at the top of the repository and inside of the installed package: sql/, dagster.yaml."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ _MOVED = """
 moved AS (
     UPDATE ONLY {leaf} AS t SET {organization} = map.organization_id
     FROM map
-    WHERE (SELECT open FROM gate) AND {place} AND {tenant} = map.key AND {needs_writing}{exclusion}
+    WHERE (SELECT open FROM gate) AND {place} AND {same_tenant} AND {needs_writing}{exclusion}
     RETURNING map.tenant_number, {returned})"""
 
 # Before PostgreSQL 18 the old value is taken under the row's lock first. A row that another transaction
@@ -88,13 +88,13 @@ moved AS (
 _MOVED_LOCK_FIRST = """
 locked AS MATERIALIZED (
     SELECT t.ctid AS row_ctid, {tenant} AS tenant, {organization} AS previous_value
-    FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key
+    FROM ONLY {leaf} AS t JOIN map ON {same_tenant}
     WHERE (SELECT open FROM gate) AND {place} AND {needs_writing}{exclusion}
     FOR NO KEY UPDATE OF t),
 moved AS (
     UPDATE ONLY {leaf} AS t SET {organization_name} = map.organization_id
     FROM map, locked
-    WHERE {place} AND t.ctid = locked.row_ctid AND locked.tenant = map.key
+    WHERE {place} AND t.ctid = locked.row_ctid AND locked.tenant {equals} map.key
     RETURNING map.tenant_number, {returned})"""
 
 _CURSOR = """
@@ -140,6 +140,8 @@ def batch_statement(
         organization_name=identifier(target.table.organization_column),
         place=_place(target, unit),
         tenant=target.tenant,
+        same_tenant=target.same_tenant,
+        equals=target.equals,
         needs_writing=target.needs_writing,
         exclusion=target.exclusion if skips_quarantined else sql.SQL(""),
         returned=sql.SQL(", ").join(returned),
@@ -186,12 +188,14 @@ def _place(target: Target, unit: Unit) -> sql.Composed:
 
 def _next_rows(target: Target) -> sql.Composed:
     return sql.SQL(
-        "SELECT t.ctid FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key"
-        " WHERE {tenant} = ANY (ARRAY(SELECT key FROM map)) AND {needs_writing}{exclusion}"
+        "SELECT t.ctid FROM ONLY {leaf} AS t JOIN map ON {same_tenant}"
+        " WHERE {tenant} {equals} ANY (ARRAY(SELECT key FROM map)) AND {needs_writing}{exclusion}"
         " LIMIT %(row_limit)s"
     ).format(
         leaf=target.leaf,
         tenant=target.tenant,
+        same_tenant=target.same_tenant,
+        equals=target.equals,
         needs_writing=target.needs_writing,
         exclusion=target.exclusion,
     )
@@ -218,12 +222,14 @@ def list_statement(target: Target, unit: PageRange | NextRows) -> sql.Composed:
     place = sql.SQL("true").format() if isinstance(unit, NextRows) else _place(target, unit)
     limit = sql.SQL(" LIMIT %(row_limit)s") if isinstance(unit, NextRows) else sql.SQL("")
     return sql.SQL(
-        "WITH {map} SELECT t.ctid::text FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key"
+        "WITH {map} SELECT t.ctid::text FROM ONLY {leaf} AS t JOIN map ON {same_tenant}"
         " WHERE {place} AND {needs_writing}{exclusion}{limit}"
     ).format(
         map=frozen_map(target.table),
         leaf=target.leaf,
         tenant=target.tenant,
+        same_tenant=target.same_tenant,
+        equals=target.equals,
         place=place,
         needs_writing=target.needs_writing,
         exclusion=target.exclusion,

@@ -39,12 +39,12 @@ WITH {map}
 SELECT map.tenant_number, count(*) FILTER (WHERE {organization} IS NULL),
        count(*) FILTER (WHERE {organization} = map.organization_id),
        count(*) FILTER (WHERE {organization} <> map.organization_id)
-FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key
+FROM ONLY {leaf} AS t JOIN map ON {same_tenant}
 WHERE {selected} GROUP BY map.tenant_number"""
 
 _REMAINING = """
 WITH {map}
-SELECT t.ctid::text FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key
+SELECT t.ctid::text FROM ONLY {leaf} AS t JOIN map ON {same_tenant}
 WHERE {selected} AND {needs_writing}{exclusion} LIMIT %(row_limit)s"""
 
 
@@ -61,7 +61,7 @@ def _selected(work: Work, target: Target) -> sql.Composable:
     """Build the condition that lets an index on the key find a few tenants' rows; the join decides anyway."""
     if work.tenant_numbers is None or work.table.tenant_index is None:
         return sql.SQL("true")
-    return sql.SQL("{} = ANY (ARRAY(SELECT key FROM map))").format(target.tenant)
+    return sql.SQL("{} {} ANY (ARRAY(SELECT key FROM map))").format(target.tenant, target.equals)
 
 
 def count_by_tenant(work: Work, leaf: Leaf) -> dict[int, TenantCount]:
@@ -71,7 +71,7 @@ def count_by_tenant(work: Work, leaf: Leaf) -> dict[int, TenantCount]:
         map=frozen_map(work.table),
         organization=target.organization,
         leaf=target.leaf,
-        tenant=target.tenant,
+        same_tenant=target.same_tenant,
         selected=_selected(work, target),
     )
     rows = _read(work, statement, work.map_parameters())
@@ -84,7 +84,7 @@ def list_remaining(work: Work, leaf: Leaf, limit: int) -> list[str]:
     statement = sql.SQL(_REMAINING).format(
         map=frozen_map(work.table),
         leaf=target.leaf,
-        tenant=target.tenant,
+        same_tenant=target.same_tenant,
         selected=_selected(work, target),
         needs_writing=target.needs_writing,
         exclusion=target.exclusion if work.tally.rows_quarantined else sql.SQL(""),

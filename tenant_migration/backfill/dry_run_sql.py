@@ -30,7 +30,8 @@ SELECT map.tenant_id,
        coalesce(sum(row_count) FILTER (WHERE groups.organization_id = map.organization_id), 0)::int8,
        coalesce(sum(row_count) FILTER (WHERE groups.organization_id <> map.organization_id), 0)::int8,
        coalesce(sum(row_count), 0)::int8
-FROM groups LEFT JOIN map ON map.key = groups.key LEFT JOIN allowed ON allowed.key = groups.key
+FROM groups LEFT JOIN map ON map.key {equals} groups.key
+LEFT JOIN allowed ON allowed.key {equals} groups.key
 GROUP BY 1, 2"""
 
 _AMBIGUOUS = """
@@ -57,6 +58,7 @@ def count_statement(plan: Plan, table: TablePlan, *, column_exists: bool) -> sql
         keys=_keys(plan, table),
         type=type_name(table.tenant_column),
         tenant=of_row(table.tenant_column.name),
+        equals=sql.SQL(table.tenant_column.equality.replace("%", "%%")),
         organization=of_row(table.organization_column) if column_exists else sql.SQL("NULL::uuid"),
         relation=relation if table.partitioned else sql.SQL("ONLY {}").format(relation),
     )

@@ -30,7 +30,7 @@ known AS MATERIALIZED (
 kept AS MATERIALIZED (
     SELECT map.tenant_number, {expressions}, {organization} AS previous_value, {fingerprint} AS fingerprint,
            (row_number() OVER () - 1) / %(rows_each)s AS part
-    FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key
+    FROM ONLY {leaf} AS t JOIN map ON {same_tenant}
     WHERE {organization} <> map.organization_id
       AND NOT EXISTS (SELECT FROM known WHERE known.previous_value = {organization} AND {same_row}))
 INSERT INTO {journal}
@@ -91,7 +91,7 @@ def record_kept(work: Work, leaf: Leaf) -> None:
         organization=target.organization,
         fingerprint=fingerprint(target) if target.hashed_columns else sql.SQL("NULL::int8"),
         leaf=target.leaf,
-        tenant=target.tenant,
+        same_tenant=target.same_tenant,
         phase=sql.Literal(KEPT),
     )
     parameters = {

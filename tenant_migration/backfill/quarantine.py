@@ -27,7 +27,7 @@ _INSERT = """
 WITH {map},
 bad AS (
     SELECT map.tenant_number, {row_key} AS row_key
-    FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key WHERE t.ctid = %(ctid)s::tid),
+    FROM ONLY {leaf} AS t JOIN map ON {same_tenant} WHERE t.ctid = %(ctid)s::tid),
 known AS (
     UPDATE tenant_migration.quarantine AS q
     SET run_id = %(run_id)s, tenant_number = bad.tenant_number, sqlstate = %(sqlstate)s,
@@ -53,7 +53,7 @@ WHERE run_id = %(run_id)s AND table_id = %(table_id)s"""
 _RESOLVE = """
 WITH {map},
 missing AS MATERIALIZED (
-    SELECT {row_key} AS row_key FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key WHERE {needs_writing})
+    SELECT {row_key} AS row_key FROM ONLY {leaf} AS t JOIN map ON {same_tenant} WHERE {needs_writing})
 UPDATE tenant_migration.quarantine AS q SET resolved_at = clock_timestamp()
 WHERE q.table_id = %(table_id)s AND q.leaf = %(leaf)s::oid AND q.resolved_at IS NULL
   AND q.tenant_number = ANY (%(scope)s::int4[])
@@ -68,7 +68,7 @@ def set_aside(work: Work, leaf: Leaf, ctid: str, error: psycopg.Error) -> bool:
     """
     target = work.target(leaf)
     statement = sql.SQL(_INSERT).format(
-        map=frozen_map(work.table), row_key=target.row_key, leaf=target.leaf, tenant=target.tenant
+        map=frozen_map(work.table), row_key=target.row_key, leaf=target.leaf, same_tenant=target.same_tenant
     )
     parameters = {
         **work.map_parameters(),
@@ -115,7 +115,7 @@ def resolve(work: Work, leaf: Leaf) -> None:
         map=frozen_map(work.table),
         row_key=target.row_key,
         leaf=target.leaf,
-        tenant=target.tenant,
+        same_tenant=target.same_tenant,
         needs_writing=target.needs_writing,
     )
     parameters = {

@@ -61,6 +61,16 @@ class Target:
         return of_row(self.table.tenant_column.name)
 
     @property
+    def same_tenant(self) -> sql.Composed:
+        """The condition that a `map` row is the row's tenant, by the type's own equality."""
+        return sql.SQL("{} {} map.key").format(self.tenant, self.equals)
+
+    @property
+    def equals(self) -> sql.SQL:
+        """The tenant key's own `=`."""
+        return sql.SQL(self.table.tenant_column.equality.replace("%", "%%"))
+
+    @property
     def organization(self) -> sql.Composed:
         """The row's organization."""
         return of_row(self.table.organization_column)

@@ -54,7 +54,17 @@ WITH RECURSIVE used AS (
 SELECT t.oid::bigint AS oid, n.nspname::text AS schema, t.typname::text AS name, t.typtype::text AS kind,
        t.typbasetype::bigint AS base_oid,
        CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END::bigint AS element_oid,
-       supported.hash, supported.btree
+       supported.hash, supported.btree,
+       coalesce((
+           SELECT s.nspname::text
+             FROM pg_opclass c
+             JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+             JOIN pg_amop a ON a.amopfamily = c.opcfamily AND a.amopstrategy = 3
+                           AND a.amoplefttype = t.oid AND a.amoprighttype = t.oid
+             JOIN pg_operator o ON o.oid = a.amopopr AND o.oprname = '='
+             JOIN pg_namespace s ON s.oid = o.oprnamespace
+            WHERE c.opcdefault AND c.opcintype = t.oid
+       ), 'pg_catalog') AS equality_schema
   FROM used
   JOIN pg_type t ON t.oid = used.oid
   JOIN pg_namespace n ON n.oid = t.typnamespace
@@ -116,6 +126,7 @@ def read_columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[i
                 has_default=row["default_sql"] is not None and not row["generated"],
                 hashable=types.supports(row["type_oid"], "hash"),
                 comparable=types.supports(row["type_oid"], "btree"),
+                equality_schema=base["equality_schema"],
                 default_sql=row["default_sql"],
                 generated_from=tuple(row["generated_from"]),
             )

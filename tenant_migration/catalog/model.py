@@ -43,6 +43,8 @@ class Column:
     """Whether the type has a hash operator class, so that `hash_record_extended` can take it."""
     comparable: bool = True
     """Whether the type has a default order, hence an `=`: json, xml and point have none."""
+    equality_schema: str = "pg_catalog"
+    """Where the type's own `=` is; an extension's type (citext) brings its own."""
     default_sql: str | None = None
     """The default's, or the generated column's, expression."""
     generated_from: tuple[str, ...] = ()

@@ -28,8 +28,8 @@ CANCEL_TIMEOUT_S = 5.0
 
 SEARCH_PATH = "pg_catalog, pg_temp"
 """Of our transactions: nothing of the application's schemas, so that no function or operator planted there is
-called by us. The connection keeps the role's own path, by which the application's triggers and CHECK functions
-name their tables: `backfill.batch_sql` puts it back while rows are written."""
+called by us. The connection keeps the role's own path, by which the application's triggers and CHECK
+functions name their tables: `backfill.batch_sql` puts it back while rows are written."""
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 

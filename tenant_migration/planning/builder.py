@@ -201,6 +201,7 @@ def _ref(column: Column) -> ColumnRef:
         type_schema=column.type_schema,
         type_name=column.type_name,
         base_type=column.base_type,
+        equality_schema=column.equality_schema,
     )
 
 

@@ -58,6 +58,12 @@ class ColumnRef(_Value):
     type_schema: str
     type_name: str
     base_type: str
+    equality_schema: str = "pg_catalog"
+
+    @property
+    def equality(self) -> str:
+        """The type's own `=`, as SQL: with `pg_catalog` alone on the path a bare one is text's for citext."""
+        return f'OPERATOR("{self.equality_schema.replace(chr(34), chr(34) * 2)}".=)'
 
     @property
     def quoted_type(self) -> str:

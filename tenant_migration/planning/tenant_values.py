@@ -98,11 +98,7 @@ def count_query(
     """
     key_type: sql.Composable = identifier(key.type_schema, key.type_name)
     key_value: sql.Composable = identifier("t", key.name)
-    if key.base_type.endswith(".citext"):
-        # with pg_catalog alone on the search path citext = citext compares as text, as everywhere in the
-        # engine, while GROUP BY would fold case
-        key_type = identifier("pg_catalog", "text")
-        key_value = sql.SQL("{}::text").format(key_value)
+    equals = sql.SQL(key.equality.replace("%", "%%"))
     type_text = sql.Literal(key.quoted_type.replace("%", "%%"))
     if mapping_schema is None:
         mapped = sql.SQL("SELECT NULL::{} AS key, NULL::uuid AS organization_id WHERE false").format(key_type)
@@ -145,8 +141,8 @@ def count_query(
                    g.organization_id IS NOT NULL AND m.key IS NOT NULL
                        AND g.organization_id <> m.organization_id AS differs
               FROM groups g
-              LEFT JOIN mapped m ON m.key = g.key
-              LEFT JOIN allowed a ON a.key = g.key
+              LEFT JOIN mapped m ON m.key {equals} g.key
+              LEFT JOIN allowed a ON a.key {equals} g.key
         ), unmapped AS (
             SELECT key::text AS tenant, sum(row_count)::bigint AS row_count
               FROM judged WHERE kind = 'unmapped' GROUP BY key
@@ -165,6 +161,7 @@ def count_query(
         """
     ).format(
         key=key_value,
+        equals=equals,
         organization=organization,
         table=identifier(name.schema, name.name),
         mapped=mapped,
@@ -250,6 +247,7 @@ def _count(
             type_schema=column.type_schema,
             type_name=column.type_name,
             base_type=column.base_type,
+            equality_schema=column.equality_schema,
         ),
         existing.name if existing and existing.base_type == "pg_catalog.uuid" else None,
         mapping_schema,

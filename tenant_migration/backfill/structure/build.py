@@ -5,6 +5,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from tenant_migration.backfill.bulk import leaves_of
+from tenant_migration.backfill.structure.created_objects import confirm_indexes
 from tenant_migration.backfill.structure.foreign_key import ensure_foreign_key, foreign_key_exists
 from tenant_migration.backfill.structure.index import ensure_index, index_exists
 from tenant_migration.backfill.target import of_row, type_name
@@ -27,6 +28,7 @@ def build_structure(work: Work, *, rows_left: int = 0) -> None:
         rows_left: rows of the run's scope without an organization, quarantined ones included.
     """
     connection = work.session.connection
+    confirm_indexes(connection, work.table_id)
     index_waits = not index_exists(connection, work.table)
     key_waits = not foreign_key_exists(connection, work.table, work.plan.organizations)
     if not index_waits and not key_waits:

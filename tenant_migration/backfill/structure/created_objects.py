@@ -78,3 +78,22 @@ def is_registered(
         (kind, schema, name, str(on_relation)),
     ).fetchone()
     return bool(row and row[0])
+
+
+_CONFIRM_INDEXES = """
+UPDATE tenant_migration.created_objects AS o SET created_at = clock_timestamp()
+WHERE o.table_id = %s AND o.kind = 'index' AND o.created_at IS NULL AND o.dropped_at IS NULL
+  AND EXISTS (SELECT FROM pg_index AS i
+              JOIN pg_class AS ic ON ic.oid = i.indexrelid JOIN pg_namespace AS n ON n.oid = ic.relnamespace
+              JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_namespace AS cn ON cn.oid = c.relnamespace
+              WHERE i.indisvalid AND n.nspname = o.object_schema AND ic.relname = o.object_name
+                AND cn.nspname || '.' || c.relname = o.on_relation)"""
+
+
+def confirm_indexes(connection: psycopg.Connection, table_id: int) -> None:
+    """Note indexes that are there, but whose builder died before it could say so.
+
+    A concurrent build is no part of a transaction, so the register cannot change together with it.
+    """
+    with transaction(connection, lock_timeout_ms=5_000):
+        connection.execute(_CONFIRM_INDEXES, (table_id,))
