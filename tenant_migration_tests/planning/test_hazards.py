@@ -68,6 +68,7 @@ TABLE_HAZARDS: dict[str, dict[str, set[str]]] = {
     "organizations_bigint": {},
     "organizations_elsewhere": {},
     "partitions": {"public.spread": {"info no_row_identity"}},
+    "partitions_with_triggers": {"public.events": {"refuse trigger_writes_elsewhere"}},
     "publications": {
         "public.full_identity": {"info published", "info no_row_identity"},
         "public.only_inserts": {"info no_row_identity"},
