@@ -84,6 +84,7 @@ def transaction(
     lock_timeout_ms: int = 500,
     statement_timeout_ms: int = 30_000,
     read_only: bool = False,
+    row_security: bool = False,
     isolation: Isolation | None = None,
 ) -> Iterator[psycopg.Connection]:
     """Run the body in one transaction: committed when the body ends, rolled back when it raises.
@@ -97,6 +98,8 @@ def transaction(
         lock_timeout_ms: longest wait for one lock; 0 would be for ever and is refused.
         statement_timeout_ms: longest time of one statement; 0 is no limit.
         read_only: refuse every write.
+        row_security: let policies decide instead of refusing tables that have them for this role. For our own
+            tables alone, after `require_installed`: there a policy is for every row, or there is none.
         isolation: default read committed.
 
     Raises:
@@ -110,7 +113,15 @@ def transaction(
         raise psycopg.errors.ActiveSqlTransaction("transactions are not nested")
     read_only = read_only or bool(connection.read_only)
     try:
-        connection.execute(_begin(lock_timeout_ms, statement_timeout_ms, read_only, isolation))
+        connection.execute(
+            _begin(
+                lock_timeout_ms,
+                statement_timeout_ms,
+                read_only=read_only,
+                row_security=row_security,
+                isolation=isolation,
+            )
+        )
         yield connection
         if connection.info.transaction_status == pq.TransactionStatus.INERROR:
             raise psycopg.errors.InFailedSqlTransaction(
@@ -240,14 +251,19 @@ def _unavailable(parameters: dict[str, Any], error: psycopg.Error) -> DatabaseUn
 
 
 def _begin(
-    lock_timeout_ms: int, statement_timeout_ms: int, read_only: bool, isolation: Isolation | None
+    lock_timeout_ms: int,
+    statement_timeout_ms: int,
+    *,
+    read_only: bool,
+    row_security: bool,
+    isolation: Isolation | None,
 ) -> sql.Composed:
     """Build BEGIN and the settings as one message: one round trip for each batch."""
     settings = {
         "lock_timeout": f"{lock_timeout_ms}ms",
         "statement_timeout": f"{statement_timeout_ms}ms",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT_MS}ms",
-        "row_security": "off",
+        "row_security": "on" if row_security else "off",
         "search_path": SEARCH_PATH,
         "tenant_migration.backfill": "on",  # our sync and claim triggers let these writes pass
     }

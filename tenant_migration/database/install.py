@@ -21,9 +21,13 @@ _REQUIREMENT = "TM001"
 
 _FIND_SETTINGS = """
     SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+           AND (NOT pg_catalog.row_security_active(c.oid) OR EXISTS (
+               SELECT FROM pg_catalog.pg_policy p, unnest(p.polroles) AS group_role
+               WHERE p.polrelid = c.oid AND pg_catalog.pg_has_role(group_role, 'USAGE')))
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'tenant_migration' AND c.relname = 'settings'
 """
+"""Whether this role may read it, and not only an empty part of it: a grant without a policy shows no row."""
 _RUN_INSTALL = "run `tenant-migration install`"
 
 
@@ -81,11 +85,13 @@ def require_installed(connection: psycopg.Connection, config: MigrationConfig | 
     if not found[0]:
         raise Refused(
             f"role {connection.info.user} may not read schema tenant_migration of database {database}; "
-            "connect as the role that installed it or as a member of that role"
+            "connect as the role that installed it or as a member of that role; to read the status "
+            "tenant_migration_reader is enough, where an administrator made that role (sql/administrator.sql)"
         )
-    row = connection.execute(
-        "SELECT schema_version, interface_schema FROM tenant_migration.settings"
-    ).fetchone()
+    with transaction(connection, read_only=True, row_security=True):
+        row = connection.execute(
+            "SELECT schema_version, interface_schema FROM tenant_migration.settings"
+        ).fetchone()
     if row is None:
         raise NotInstalled(f"the installation in database {database} is incomplete; {_RUN_INSTALL}")
     installed_version, interface_schema = row

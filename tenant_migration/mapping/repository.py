@@ -28,7 +28,7 @@ def list_mappings(
         " error_log FROM {} WHERE migration_status = %(status)s OR %(status)s::text IS NULL"
         ' ORDER BY tenant_id COLLATE "C"'
     ).format(mappings_table(config))
-    with transaction(connection, read_only=True):
+    with transaction(connection, read_only=True, row_security=True):
         return [Mapping(*row) for row in connection.execute(query, {"status": status})]
 
 
@@ -43,7 +43,7 @@ def status_counts(connection: psycopg.Connection, config: MigrationConfig) -> St
         " count(*) FILTER (WHERE migration_status = 'rolled_back'),"
         " coalesce(sum(record_count), 0)::bigint FROM {}"
     ).format(mappings_table(config))
-    with transaction(connection, read_only=True):
+    with transaction(connection, read_only=True, row_security=True):
         [counts] = connection.execute(query, {})
     return StatusCounts(*counts)
 

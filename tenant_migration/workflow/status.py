@@ -138,7 +138,7 @@ def read_status(connection: psycopg.Connection, config: MigrationConfig, *, deta
     """
     require_installed(connection, config)
     counts = status_counts(connection, config)
-    with transaction(connection, read_only=True):
+    with transaction(connection, read_only=True, row_security=True):
         [(has_plan, emergency_stop, backups_bytes)] = connection.execute(status_queries.OVERVIEW)
         managed = [
             status_queries.ManagedTable(*row) for row in connection.execute(status_queries.MANAGED_TABLES)
@@ -187,7 +187,12 @@ def _table_progress(
     counted: Sequence[Any] = (0, 0, 0, 0, 0, 0, ())
     if table.exists:
         query = status_queries.count_rows(table, config.interface_schema)
-        with transaction(connection, read_only=True, statement_timeout_ms=SCAN_TIMEOUT_MS):
+        with transaction(
+            connection,
+            read_only=True,
+            statement_timeout_ms=SCAN_TIMEOUT_MS,
+            row_security=not table.hides_rows,
+        ):
             [counted] = connection.execute(query, {"allowed": config.validation.allowed_unmapped_tenants})
     *numbers, examples = counted
     total, migrated, null_tenant, allowed, unmapped, unmapped_tenants = numbers

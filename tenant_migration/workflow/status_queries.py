@@ -24,6 +24,8 @@ class ManagedTable:
     key_type: str
     """Quoted `"schema"."name"` of the tenant key's type."""
     exists: bool
+    hides_rows: bool
+    """Whether policies of the table apply to this role: then it must be refused, not counted in part."""
     has_column: bool
     """Whether the organization column is there."""
     has_index: bool
@@ -62,6 +64,7 @@ OVERVIEW = """
 MANAGED_TABLES = """
     SELECT t.table_id, t.table_schema, t.table_name, t.tenant_column, t.organization_column, t.key_type,
            relation.oid IS NOT NULL,
+           coalesce(row_security_active(relation.oid), false),
            organization.attnum IS NOT NULL,
            EXISTS (SELECT FROM pg_index i
                    WHERE i.indrelid = relation.oid AND i.indisvalid AND i.indkey[0] = organization.attnum),

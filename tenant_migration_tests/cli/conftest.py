@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from tenant_migration.quickstart.sample import (
     UNMAPPED_TENANT,
@@ -160,6 +161,21 @@ def stranger(server: Server, sample: str) -> str:
         if not superuser.execute("SELECT FROM pg_roles WHERE rolname = 'stranger'").fetchall():
             superuser.execute(sql.SQL("CREATE ROLE stranger LOGIN NOSUPERUSER NOBYPASSRLS"))
     return sample.replace(f"//{OWNER}:", "//stranger:")
+
+
+@pytest.fixture
+def reader(server: Server, sample: str, planned: CommandLine) -> Iterator[str]:
+    """URL of a role in the group `tenant_migration_reader`, which may read the application's tables too."""
+    with psycopg.connect(server.superuser_url(conninfo_to_dict(sample)["dbname"])) as superuser:
+        superuser.autocommit = True
+        superuser.execute("CREATE ROLE tenant_migration_reader NOLOGIN")
+        superuser.execute("CREATE ROLE anna LOGIN NOSUPERUSER NOBYPASSRLS IN ROLE tenant_migration_reader")
+        superuser.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO anna")
+        superuser.execute("REVOKE SELECT ON tenant_org_mappings, migration_audit_log FROM anna")
+        assert planned("install").exit_code == 0  # grants the group what it is for
+        yield sample.replace(f"//{OWNER}:", "//anna:")
+        superuser.execute("DROP OWNED BY anna, tenant_migration_reader CASCADE")
+        superuser.execute("DROP ROLE anna, tenant_migration_reader")
 
 
 def with_password(url: str) -> str:

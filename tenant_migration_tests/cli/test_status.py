@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from tenant_migration.quickstart.sample import UNMAPPED_TENANT, SampleSummary
 from tenant_migration_tests.cli.runner import CommandLine
@@ -165,6 +166,72 @@ def test_a_role_that_would_see_a_part_of_the_rows_is_refused(
     assert result.exit_code == 1
     assert 'row-level security policy for table "claims"' in result.error
     assert "BYPASSRLS" in result.error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["status", "--detailed"], ["status", "--json"], ["mappings", "--list"]],
+    ids=" ".join,
+)
+def test_a_reader_sees_what_the_owner_sees(planned: CommandLine, reader: str, arguments: list[str]) -> None:
+    result = planned(*arguments, TENANT_MIGRATION_DATABASE_URL=reader)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == planned(*arguments).stdout
+
+
+def test_a_reader_gets_no_count_of_a_part_of_the_rows(
+    planned: CommandLine, reader: str, connection: psycopg.Connection
+) -> None:
+    connection.execute("ALTER TABLE claims ENABLE ROW LEVEL SECURITY")
+    connection.execute("CREATE POLICY few ON claims USING (tenant_id = 'nobody')")
+    assert planned("status", TENANT_MIGRATION_DATABASE_URL=reader).exit_code == 0
+    result = planned("status", "--detailed", TENANT_MIGRATION_DATABASE_URL=reader)
+    assert result.exit_code == 1
+    assert 'row-level security policy for table "claims"' in result.error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["install"],
+        ["plan", "--write"],
+        ["migrate"],
+        ["migrate", "--dry-run"],
+        ["validate"],
+        ["cache", "--clear"],
+        ["mappings", "--import", "{file}"],
+    ],
+    ids=" ".join,
+)
+def test_a_reader_changes_nothing(
+    planned: CommandLine,
+    reader: str,
+    connection: psycopg.Connection,
+    mappings_file: Path,
+    arguments: list[str],
+) -> None:
+    def state() -> list[tuple[object, ...]]:
+        return connection.execute(
+            "SELECT s::text, (SELECT count(*) FROM tenant_migration.plans),"
+            " (SELECT count(*) FROM tenant_migration.runs) FROM tenant_migration.settings s"
+        ).fetchall()
+
+    before = state()
+    given = [argument.format(file=mappings_file) for argument in arguments]
+    result = planned(*given, TENANT_MIGRATION_DATABASE_URL=reader)
+    assert result.exit_code == 1
+    assert "unexpected" not in result.error
+    assert state() == before
+
+
+def test_a_grant_without_the_policy_is_refused_instead_of_showing_nothing(
+    planned: CommandLine, stranger: str, connection: psycopg.Connection
+) -> None:
+    connection.execute("GRANT USAGE ON SCHEMA tenant_migration TO stranger")
+    connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA tenant_migration, public TO stranger")
+    result = planned("status", TENANT_MIGRATION_DATABASE_URL=stranger)
+    assert result.exit_code == 1
+    assert "role stranger may not read schema tenant_migration" in result.error
 
 
 def test_an_output_in_ascii_is_readable_and_its_json_is_json(planned: CommandLine) -> None:
