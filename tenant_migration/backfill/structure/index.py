@@ -145,6 +145,7 @@ def _ensure_on(work: Work, node: _Node, created: list[str]) -> TableName:
     failpoints.reach(failpoints.INDEX_REGISTERED)
     if node.is_leaf:
         _build_concurrently(work, node, TableName(node.name.schema, name), statement)
+        failpoints.reach(failpoints.INDEX_VALID)
         created_objects.mark_created(connection, object_id)
     else:
 
