@@ -13,6 +13,7 @@
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'tenant_migration' AND c.relname = 'settings'
+      AND pg_catalog.pg_has_role(n.nspowner, 'USAGE')    -- else 005_requirements.sql says what is wrong
 ) AS installed \gset
 \if :installed
 SELECT interface_schema AS known_interface_schema,

@@ -1,5 +1,5 @@
 -- Removes every trace of tenant_migration from the database that psql is connected to.
---   psql -v ON_ERROR_STOP=1 -f sql/uninstall.sql
+--   psql -f sql/uninstall.sql
 --
 -- What goes: the schema tenant_migration with plans, states, journals and backups (afterwards nothing can be rolled
 -- back); tenant_org_mappings and migration_audit_log; the three functions; our triggers on application tables; the
@@ -9,6 +9,7 @@
 -- keep the history, export the audit log first: \copy public.migration_audit_log TO 'audit.csv' CSV HEADER
 -- Refused while a run is working. Not there: nothing happens.
 
+\set ON_ERROR_STOP on
 BEGIN;
 SET LOCAL client_min_messages = warning;
 SET LOCAL lock_timeout = '5s';
@@ -21,6 +22,11 @@ DECLARE
     object    record;
     role_name text;
 BEGIN
+    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = 'tenant_migration' AND NOT pg_has_role(nspowner, 'USAGE')) THEN
+        RAISE EXCEPTION 'uninstall refused: schema tenant_migration belongs to role %',
+            (SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'tenant_migration')
+            USING ERRCODE = 'TM004', HINT = 'Run it as that role, or as a member of it.';
+    END IF;
     IF to_regclass('tenant_migration.settings') IS NULL THEN
         RETURN;
     END IF;

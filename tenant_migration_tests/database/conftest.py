@@ -64,22 +64,20 @@ def scene(connection: psycopg.Connection) -> Scene:
 
 @pytest.fixture
 def run_psql(server: Server, database: str) -> Psql:
-    """Run psql on a file of `sql/` as the owner: (file, variable=value, ...)."""
+    """Run psql on a file of `sql/`, as the owner or with another URL: (file, variable=value, ...)."""
 
-    def run(file: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(file: str | Path, url: str = database, **variables: str) -> subprocess.CompletedProcess[str]:
         path = resource_path("sql") / file
         settings = [argument for name, value in variables.items() for argument in ("-v", f"{name}={value}")]
         return subprocess.run(
             [
                 server.embedded.programs / "psql",
                 "-X",
-                "-v",
-                "ON_ERROR_STOP=1",
                 *settings,
                 "-f",
                 path,
                 "-d",
-                database,
+                url,
             ],
             capture_output=True,
             text=True,

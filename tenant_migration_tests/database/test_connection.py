@@ -55,7 +55,7 @@ def test_a_connection_has_the_safe_settings(ours: psycopg.Connection) -> None:
     )
     assert [setting(ours, name) for name in names] == [
         "off",
-        "pg_catalog,pg_temp",
+        '"$user", public',  # the role's own; only transaction() sets another
         "5s",
         "tenant_migration",
         "1s",

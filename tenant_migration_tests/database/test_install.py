@@ -272,6 +272,19 @@ def test_another_role_cannot_install_over_it(scene: Scene, newcomer: str) -> Non
             require_installed(connection)
 
 
+@pytest.mark.parametrize("file", ["install.sql", "uninstall.sql"])
+def test_psql_as_another_role_gets_one_clear_error_and_changes_nothing(
+    scene: Scene, newcomer: str, run_psql: Psql, database: str, dump: Dump, file: str
+) -> None:
+    before = dump(database)
+    done = run_psql(file, newcomer)
+    assert done.returncode == 3
+    assert done.stderr.count("ERROR:") == 1
+    assert f"schema tenant_migration belongs to role {OWNER}" in done.stderr
+    assert "HINT:" in done.stderr
+    assert dump(database) == before
+
+
 def test_a_member_of_the_owner_may_upgrade(scene: Scene, server: Server, newcomer: str) -> None:
     with psycopg.connect(server.superuser_url(), autocommit=True) as administrator:
         administrator.execute(sql.SQL("GRANT {} TO newcomer").format(sql.Identifier(OWNER)))
