@@ -9,7 +9,6 @@ import click
 from tenant_migration.cli.target import config_option, place_of, resolve_target
 from tenant_migration.config import actor, load_config
 from tenant_migration.database import audit
-from tenant_migration.database.connection import check_server
 from tenant_migration.database.install import install as install_schema
 from tenant_migration.database.install import render
 
@@ -34,7 +33,6 @@ def install(*, config_path: Path | None, print_only: bool, use_sample: bool) -> 
         return
     target = resolve_target(config_path, use_sample=use_sample)
     with target.connection() as connection:
-        check_server(connection, writes=True)
         install_schema(connection, target.config)
         audit.record(connection, operation="install", actor=actor(), outcome="completed")
         where = place_of(connection)

@@ -171,7 +171,7 @@ def _write(
         "INSERT INTO {mappings} AS m (tenant_id, organization_id)"
         " SELECT file.tenant_id, file.organization_id FROM {file} ORDER BY file.tenant_id"
         " ON CONFLICT (tenant_id) DO UPDATE"
-        " SET organization_id = excluded.organization_id, updated_at = now()"
+        " SET organization_id = excluded.organization_id"
         " WHERE m.organization_id <> excluded.organization_id"
         " RETURNING xmax = 0"  # a row version that nobody locked or deleted yet: inserted
     ).format(file=_FILE, mappings=mappings_table(config))

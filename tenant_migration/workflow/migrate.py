@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
-from psycopg import sql
 
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.results import ProgressCallback, Selection, TableResult
@@ -40,6 +39,7 @@ from tenant_migration.workflow.outcome import TableOutcome, describe_blocking, d
 from tenant_migration.workflow.pairs import pair_states, tenants_waiting_for_parents
 from tenant_migration.workflow.selection import (
     add_parents,
+    mapped_tenants,
     refuse_table_hazards,
     select_tables,
     select_tenants,
@@ -470,7 +470,7 @@ def _ended_as(error: BaseException) -> State:
 
 def _refuse_pending_parents(connection: psycopg.Connection, config: MigrationConfig, scope: Scope) -> None:
     in_run = frozenset(table.qualified_name for table in scope.tables)
-    tenants = list(scope.tenants) if scope.tenants is not None else _mapped_tenants(connection, config)
+    tenants = list(scope.tenants) if scope.tenants is not None else mapped_tenants(connection, config)
     lines = []
     for table in scope.tables:
         waiting = tenants_waiting_for_parents(connection, table, tenants, parents_in_run=in_run)
@@ -513,13 +513,6 @@ def _refuse_unmapped_tenants(
             "map them (`mappings --import`), list them in validation.allowed_unmapped_tenants, "
             "or choose tenants"
         )
-
-
-def _mapped_tenants(connection: psycopg.Connection, config: MigrationConfig) -> list[str]:
-    query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(
-        sql.Identifier(config.interface_schema)
-    )
-    return [row[0] for row in connection.execute(query)]
 
 
 def _sentence(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from psycopg import sql
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import Refused, UnknownTable, UnknownTenant
+from tenant_migration.mapping.repository import mappings_table
 from tenant_migration.planning.model import Plan, TablePlan
 
 _NAMES_SHOWN = 5
@@ -54,11 +55,7 @@ def select_tenants(
     if tenants is None:
         return None
     asked = list(dict.fromkeys(tenants))
-    query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(
-        sql.Identifier(config.interface_schema)
-    )
-    with transaction(connection, read_only=True):
-        mapped = {row[0] for row in connection.execute(query)}
+    mapped = set(mapped_tenants(connection, config))
     for tenant in asked:
         if tenant not in mapped:
             raise UnknownTenant(
@@ -66,6 +63,13 @@ def select_tenants(
                 "`tenant-migration mappings --list` shows those that have one"
             )
     return asked
+
+
+def mapped_tenants(connection: psycopg.Connection, config: MigrationConfig) -> list[str]:
+    """Return every tenant that has a mapping."""
+    query = sql.SQL("SELECT tenant_id FROM {}").format(mappings_table(config))
+    with transaction(connection, read_only=True):
+        return [row[0] for row in connection.execute(query, {})]
 
 
 def add_parents(plan: Plan, tables: Iterable[TablePlan]) -> list[TablePlan]:
