@@ -5,7 +5,9 @@
 -- 1. Drop the lease that stands in the way if its holder gave no sign of life until it expired. A batch of
 --    that holder that is under way has the row locked: we wait for it (lock_timeout) and see it renewed.
 -- 2. Insert; the exclusion constraint lets one of two at a time through.
--- 3. Refused: name the holder; he may be gone by now, then try again.
+-- 3. From here on the mapping cannot change (080_mapping_rules.sql); what changed between the run's start and now
+--    is an error, or its rows would go where the mapping no longer says. SHARE: a change under way is waited for.
+-- 4. Refused: name the holder; he may be gone by now, then try again.
 CREATE OR REPLACE FUNCTION tenant_migration.acquire_lease(
     token uuid, table_id integer, tenant_number integer, run_id bigint, holder text, ttl interval
 ) RETURNS TABLE (acquired boolean, conflicting_holder text)
@@ -24,16 +26,25 @@ BEGIN
         UPDATE tenant_migration.leases l
         SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + ttl
         WHERE l.token = acquire_lease.token AND l.table_id = acquire_lease.table_id AND l.tenant_scope = wanted;
-        IF FOUND THEN
-            RETURN QUERY SELECT true, NULL::text;
-            RETURN;
+        IF NOT FOUND THEN
+            INSERT INTO tenant_migration.leases (token, table_id, tenant_scope, run_id, holder, expires_at)
+            VALUES (acquire_lease.token, acquire_lease.table_id, wanted, acquire_lease.run_id, acquire_lease.holder,
+                    clock_timestamp() + ttl)
+            ON CONFLICT DO NOTHING;
         END IF;
-
-        INSERT INTO tenant_migration.leases (token, table_id, tenant_scope, run_id, holder, expires_at)
-        VALUES (acquire_lease.token, acquire_lease.table_id, wanted, acquire_lease.run_id, acquire_lease.holder,
-                clock_timestamp() + ttl)
-        ON CONFLICT DO NOTHING;
         IF FOUND THEN
+            LOCK TABLE tenant_migration.tenant_org_mappings IN SHARE MODE;
+            SELECT n.tenant_id INTO other
+            FROM tenant_migration.run_tenants r
+            JOIN tenant_migration.tenants n USING (tenant_number)
+            LEFT JOIN tenant_migration.tenant_org_mappings m USING (tenant_id)
+            WHERE r.run_id = acquire_lease.run_id AND wanted @> r.tenant_number
+              AND m.organization_id IS DISTINCT FROM r.organization_id
+            LIMIT 1;
+            IF FOUND THEN
+                RAISE EXCEPTION 'run %: the mapping of tenant % changed since it started', acquire_lease.run_id,
+                    quote_literal(other) USING ERRCODE = 'TM002', HINT = 'Run again: a new run takes the mapping as it is now.';
+            END IF;
             RETURN QUERY SELECT true, NULL::text;
             RETURN;
         END IF;

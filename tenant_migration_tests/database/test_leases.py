@@ -38,6 +38,54 @@ def claimed(scene: Scene) -> Claimed:
     return Claimed(table, other_table, numbers["acme"], numbers["globex"], scene.run())
 
 
+def freeze(scene: Scene, claimed: Claimed) -> None:
+    """Let the run have the mapping as it is now, as a run does when it starts."""
+    scene.execute(
+        "INSERT INTO tenant_migration.run_tenants SELECT %s, 'text', n.tenant_number, n.tenant_id,"
+        " m.organization_id FROM tenant_org_mappings m JOIN tenant_migration.tenants n USING (tenant_id)",
+        claimed.run,
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE tenant_org_mappings SET organization_id = (SELECT id FROM organizations o"
+        " WHERE o.id <> organization_id LIMIT 1) WHERE tenant_id = 'acme'",
+        "DELETE FROM tenant_org_mappings WHERE tenant_id = 'acme'",
+    ],
+    ids=["changed", "deleted"],
+)
+def test_a_run_whose_mapping_changed_since_it_started_gets_no_lease(
+    scene: Scene, claimed: Claimed, change: str
+) -> None:
+    """Between the start of a run and its first lease nothing holds the mapping: its rows would go astray."""
+    freeze(scene, claimed)
+    assert scene.execute(change) == 1
+    for tenant in (claimed.tenant, None):
+        with pytest.raises(psycopg.errors.DatabaseError, match="mapping of tenant 'acme' changed") as refused:
+            scene.lease(claimed.table, tenant, claimed.run)
+        assert refused.value.sqlstate == "TM002"
+    assert scene.value("SELECT count(*) FROM tenant_migration.leases") == 0
+    assert scene.lease(claimed.table, claimed.other_tenant, claimed.run)[1] is True
+
+
+def test_a_mapping_that_is_just_being_changed_is_waited_for(
+    scene: Scene, claimed: Claimed, database: str
+) -> None:
+    freeze(scene, claimed)
+    with psycopg.connect(database) as editor:
+        editor.execute("DELETE FROM tenant_org_mappings WHERE tenant_id = 'acme'")
+        with (
+            connect(database) as connection,
+            pytest.raises(psycopg.errors.LockNotAvailable),
+            transaction(connection, lock_timeout_ms=100),
+        ):
+            connection.execute(
+                ACQUIRE.encode(), (uuid.uuid4(), claimed.table, None, claimed.run, "anna", "1 min")
+            )
+
+
 @pytest.mark.parametrize(
     ("first", "second", "given"),
     [
