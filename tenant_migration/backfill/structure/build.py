@@ -17,7 +17,8 @@ _ANY_LEFT = """
 WITH keys AS MATERIALIZED (
     SELECT tenant_migration.canonical_key(tenant_id, %(key_type)s) AS key FROM {mappings}),
 map AS MATERIALIZED (SELECT key::{type} AS key FROM keys WHERE key IS NOT NULL)
-SELECT EXISTS (SELECT FROM ONLY {leaf} AS t JOIN map ON {tenant} = map.key WHERE {organization} IS NULL)"""
+SELECT EXISTS (
+    SELECT FROM ONLY {leaf} AS t JOIN map ON {tenant} {equals} map.key WHERE {organization} IS NULL)"""
 
 
 def build_structure(work: Work, *, rows_left: int = 0) -> None:
@@ -69,6 +70,7 @@ def _others_left(work: Work) -> bool:
             type=type_name(work.table.tenant_column),
             leaf=identifier(leaf.name.schema, leaf.name.name),
             tenant=of_row(work.table.tenant_column.name),
+            equals=sql.SQL(work.table.tenant_column.equality.replace("%", "%%")),
             organization=of_row(work.table.organization_column),
         )
         with transaction(connection, statement_timeout_ms=0, read_only=True):
