@@ -196,8 +196,14 @@ def _backfill(work: Work, started: float) -> TableResult:
         )
 
     kept = different if keeps else {}
-    by_tenant = _journaled(work, run_id=run.run_id)
-    _finish_pairs(work, remaining=remaining, quarantined=quarantined, kept=kept)
+    journaled = work.retry.run(
+        f"counting the journal of {table.qualified_name}",
+        lambda connection: count_rows(
+            connection, work.table_id, run_id=run.run_id, tenants=work.scope_numbers
+        ),
+    )
+    by_tenant = journaled.by_this_run
+    _finish_pairs(work, journaled.by_all_runs, remaining=remaining, quarantined=quarantined, kept=kept)
     _set_table_state(work, State.VERIFYING)
     failpoints.reach(failpoints.PAIRS_VERIFYING)
     names = {number: tenant for tenant, number in run.tenants.items()}
@@ -223,17 +229,15 @@ def _backfill(work: Work, started: float) -> TableResult:
     )
 
 
-def _journaled(work: Work, *, run_id: int | None = None) -> dict[int, int]:
-    """Return the rows that the journal says carry a value of ours, for each tenant in scope."""
-    return work.retry.run(
-        f"counting the journal of {work.table.qualified_name}",
-        lambda connection: count_rows(connection, work.table_id, run_id=run_id, tenants=work.scope_numbers),
-    )
-
-
-def _finish_pairs(work: Work, *, remaining: int, quarantined: dict[int, int], kept: dict[int, int]) -> None:
+def _finish_pairs(
+    work: Work,
+    counts: dict[int, int],
+    *,
+    remaining: int,
+    quarantined: dict[int, int],
+    kept: dict[int, int],
+) -> None:
     """Fail tenants with rows in quarantine, and all when rows are left; hand on the others."""
-    counts = _journaled(work)
     spoilt = [number for number in work.scope_numbers if number in quarantined]
     good = [number for number in work.scope_numbers if number not in quarantined]
     for amount in sorted({quarantined[number] for number in spoilt}):
@@ -332,7 +336,9 @@ def _record_failure(work: Work, error: BaseException) -> None:
         numbers = _in_our_hands(work)
         counts = None
         if journal_exists(work.session.connection, work.table_id):
-            counts = count_rows(work.session.connection, work.table_id, tenants=numbers)
+            counts = count_rows(
+                work.session.connection, work.table_id, run_id=work.run.run_id, tenants=numbers
+            ).by_all_runs
         _set_pairs(work, numbers, state, reason, rows_migrated=counts)
         _set_table_state(work, state, reason)
         leases.release(work.session.connection, work.lease)

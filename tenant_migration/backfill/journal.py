@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 
@@ -105,26 +106,34 @@ def build_tenant_index(ddl: Ddl, table_id: int) -> None:
     failpoints.reach(failpoints.JOURNAL_INDEXED)
 
 
+@dataclass(frozen=True)
+class Journaled:
+    """Rows that carry a value written by us, for each tenant number."""
+
+    by_all_runs: dict[int, int]
+    by_this_run: dict[int, int]
+
+
 def count_rows(
-    connection: psycopg.Connection,
-    table_id: int,
-    *,
-    run_id: int | None = None,
-    tenants: Sequence[int] | None = None,
-) -> dict[int, int]:
-    """Count the rows that carry a value written by us, for each tenant number, from the open journal.
+    connection: psycopg.Connection, table_id: int, *, run_id: int, tenants: Sequence[int]
+) -> Journaled:
+    """Count what the open journal says, in one scan; tenants without rows are there with 0.
 
     Args:
         connection: outside of a transaction.
         table_id: of the managed table.
-        run_id: only what this run wrote.
-        tenants: only these tenants; few of them are found by the journal's index.
+        run_id: this run.
+        tenants: their numbers; the batches of a few are found by the journal's index.
     """
-    by_index = tenants is not None and len(tenants) <= _BY_INDEX_MOST_TENANTS
+    by_index = len(tenants) <= _BY_INDEX_MOST_TENANTS
     with transaction(connection, statement_timeout_ms=_COUNT_TIMEOUT_MS, read_only=True):
         rows = connection.execute(
-            rows_by_tenant(table_id, of_run=run_id is not None, of_tenants=by_index),
-            {"run_id": run_id, "tenant_numbers": list(tenants or ())},
+            rows_by_tenant(table_id, by_index=by_index),
+            {"run_id": run_id, "tenant_numbers": list(tenants)},
         ).fetchall()
-    counts = {int(number): int(count) for number, count in rows}
-    return counts if tenants is None else {number: counts.get(number, 0) for number in tenants}
+    total = {int(number): int(count) for number, count, _ in rows}
+    of_run = {int(number): int(count) for number, _, count in rows}
+    return Journaled(
+        {number: total.get(number, 0) for number in tenants},
+        {number: of_run.get(number, 0) for number in tenants},
+    )

@@ -104,24 +104,18 @@ def index_journal(table_id: int) -> sql.Composed:
     )
 
 
-def rows_by_tenant(table_id: int, *, of_run: bool, of_tenants: bool) -> sql.Composed:
-    """Build the count of rows that the open journal says were written, for each tenant number.
+def rows_by_tenant(table_id: int, *, by_index: bool) -> sql.Composed:
+    """Build the count of (tenant number, rows written, rows written by run `run_id`) of the open journal.
 
     Args:
         table_id: of the managed table.
-        of_run: only this run's (parameter `run_id`); else of all runs.
-        of_tenants: only of some tenants (parameter `tenant_numbers`), by the journal's index.
+        by_index: only the batches of the tenants `tenant_numbers`, by the journal's index.
     """
-    conditions = [sql.SQL("j.phase <> 'kept'"), sql.SQL("j.closed_at IS NULL")]
-    if of_run:
-        conditions.append(sql.SQL("j.run_id = %(run_id)s"))
-    if of_tenants:
-        conditions.append(sql.SQL("j.tenant_numbers && %(tenant_numbers)s::int4[]"))
     return sql.SQL(
-        "SELECT number, count(*) FROM {journal} AS j, unnest(j.tenant_numbers) AS number"
-        " WHERE {conditions}{outer} GROUP BY number"
+        "SELECT number, count(*), count(*) FILTER (WHERE j.run_id = %(run_id)s)"
+        " FROM {journal} AS j, unnest(j.tenant_numbers) AS number"
+        " WHERE j.phase <> 'kept' AND j.closed_at IS NULL{of_tenants} GROUP BY number"
     ).format(
         journal=journal_name(table_id),
-        conditions=sql.SQL(" AND ").join(conditions),
-        outer=sql.SQL(" AND number = ANY (%(tenant_numbers)s::int4[])") if of_tenants else sql.SQL(""),
+        of_tenants=sql.SQL(" AND j.tenant_numbers && %(tenant_numbers)s::int4[]" if by_index else ""),
     )
