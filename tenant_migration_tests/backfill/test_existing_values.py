@@ -115,10 +115,10 @@ def test_overwrite_under_a_concurrent_change_journals_the_newest_value(disputed:
 
 
 def test_fingerprints_are_those_of_the_rows_whatever_their_columns_types(world: World) -> None:
-    """Columns that PostgreSQL cannot hash (json, xml, point) go in as text; generated ones and ours stay out."""
+    """What PostgreSQL cannot hash (json, point) goes in as text; generated columns and ours stay out."""
     world.sql(
-        "CREATE TABLE public.mixed (id int PRIMARY KEY, tenant_id text, j json, p point, tags text[], n numeric,"
-        " twice int GENERATED ALWAYS AS (id * 2) STORED)"
+        "CREATE TABLE public.mixed (id int PRIMARY KEY, tenant_id text, j json, p point, tags text[],"
+        " n numeric, twice int GENERATED ALWAYS AS (id * 2) STORED)"
     )
     world.sql(
         "INSERT INTO public.mixed SELECT i, 'alpha', '{\"a\": 1}', point(i, i), ARRAY['x', NULL], i / 3.0"
