@@ -7,6 +7,7 @@ Everything connects as `app_owner`, a NOSUPERUSER NOBYPASSRLS role that owns the
 from __future__ import annotations
 
 import os
+import signal
 import zlib
 from collections.abc import Iterator
 
@@ -16,6 +17,10 @@ import pytest
 from tenant_migration_tests.servers import OWNER, Server, Servers, tested_versions
 
 __all__ = ["OWNER", "Server"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A test run that was started in the background ignores Ctrl-C, and so would every process that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
