@@ -89,7 +89,11 @@ def refuse_table_hazards(tables: Iterable[TablePlan]) -> None:
         for hazard in table.refusals
     ]
     if lines:
-        raise Refused("the plan refuses:\n" + "\n".join(lines))
+        raise Refused(
+            "the plan refuses:\n"
+            + "\n".join(lines)
+            + "\nonce it is decided or mended, store a new plan: `tenant-migration plan --write`"
+        )
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
