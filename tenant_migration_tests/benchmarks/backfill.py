@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -64,7 +65,7 @@ CREATE TABLE public.claims (
 # 176 bytes a row, tenants of very different sizes (the k-th has about 1/k of the first's), interleaved.
 _CLAIMS = """
 WITH weights AS (
-    SELECT k, sum(1.0 / k) OVER (ORDER BY k) / sum(1.0 / k) OVER () AS upto
+    SELECT k, (sum(1.0 / k) OVER (ORDER BY k) / sum(1.0 / k) OVER ())::float8 AS upto
     FROM generate_series(1, %(tenants)s) AS k),
 drawn AS (SELECT i, random() AS r, 1 + (random() * 4999)::int AS p FROM generate_series(1, %(rows)s) AS i),
 people AS (SELECT id, row_number() OVER () AS p FROM public.profiles)
@@ -87,6 +88,7 @@ _KEY = (
 def main() -> int:
     """Run the benchmark; return the exit code."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped then too
     folder = Path(tempfile.mkdtemp(prefix="tmb", dir="/tmp"))
     folder.chmod(0o711)
     server = start_server(folder / "d", arguments.postgres, settings=SERVER_SETTINGS)
