@@ -68,8 +68,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- What each group role may do. Journals and backups hold keys and contents of the application's rows, quarantine
--- their keys: the owner's alone, so that nobody reads there what he could not read in the tables.
+-- What each group role may do. Journals, claims and backups hold keys and contents of the application's rows,
+-- quarantine and left_alone their keys: the owner's alone, so that nobody reads there what he could not read in the tables.
 DO $$
 DECLARE
     interface constant name := (SELECT s.interface_schema FROM tenant_migration.settings s);
@@ -80,16 +80,16 @@ BEGIN
             SELECT n.nspname AS table_schema, c.relname AS table_name, c.relkind
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p', 'v')
-              AND (n.nspname = 'tenant_migration' AND c.relname !~ '^(journal|backup)_'
+              AND (n.nspname = 'tenant_migration' AND c.relname !~ '^(journal|backup|claims)_'
                    OR n.nspname = interface AND c.relname IN ('tenant_org_mappings', 'migration_audit_log'))
         ), matrix (role_name, privileges, only_tables, but_tables) AS (VALUES
             ('tenant_migration_owner', 'SELECT', NULL::text[], '{}'::text[]),
             ('tenant_migration_owner', 'INSERT, UPDATE, DELETE', NULL, '{migration_audit_log,state_log}'),
-            ('tenant_migration_operator', 'SELECT', NULL, '{quarantine}'),
+            ('tenant_migration_operator', 'SELECT', NULL, '{quarantine,left_alone}'),
             ('tenant_migration_operator', 'INSERT, UPDATE, DELETE', '{tenant_org_mappings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (emergency_stop, mapping_generation)', '{settings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (state, reason, actor)', '{runs,table_runs}', '{}'),
-            ('tenant_migration_reader', 'SELECT', NULL, '{quarantine}')
+            ('tenant_migration_reader', 'SELECT', NULL, '{quarantine,left_alone}')
         )
         SELECT m.role_name, m.privileges, ours.table_schema, ours.table_name, ours.relkind
         FROM matrix m

@@ -9,7 +9,7 @@
 -- the installation that is there, else takes the default below.
 \set ON_ERROR_STOP on
 \set QUIET on
-\set schema_version 1
+\set schema_version 2
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'tenant_migration' AND c.relname = 'settings'
@@ -56,6 +56,8 @@ BEGIN;
 \ir 110_progress.sql
 \ir 120_readiness.sql
 \ir 130_reset.sql
+\ir 140_recovery.sql
+\ir 150_backups.sql
 \ir 200_roles.sql
 \ir 210_rights.sql
 COMMIT;

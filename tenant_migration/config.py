@@ -87,6 +87,9 @@ class DefaultsConfig(_Strict):
     """A row whose organization differs from the mapping: refuse to start, keep it, or overwrite it."""
     fingerprints: Fingerprints = "off"
     """`journal` adds a hash of the preserved columns beside each key."""
+    claim_trigger: bool = True
+    """Whether a trigger records that the application wrote the organization of a migrated row itself: with it
+    a rollback is exact also where the application wrote the same value again."""
     build_index: BuildIndex = "after_data"
     """When the index and the foreign key on the organization column are built."""
     lease_wait_s: float = Field(45.0, ge=0, le=3_600)
@@ -123,6 +126,7 @@ class TableConfig(_Strict):
     on_triggers: OnTriggers | None = None
     on_existing_value: OnExistingValue | None = None
     fingerprints: Fingerprints | None = None
+    claim_trigger: bool | None = None
     build_index: BuildIndex | None = None
 
 
@@ -163,8 +167,13 @@ class BackupsConfig(_Strict):
     """Backups: where they go and how long they stay."""
 
     retention_days: int = Field(7, ge=0)
+    """Days for which `backup --cleanup` keeps every backup, when it is not told otherwise."""
     directory: Path | None = None
+    """Folder to which every backup is exported too, as files with checksums."""
     max_bytes: int | None = Field(None, ge=0)
+    """Bytes that all backups together may take in the database; a backup that would exceed it is refused."""
+    free_bytes_command: list[Text] | None = Field(None, min_length=1)
+    """Command that prints how many bytes are free where the server keeps its data, where we cannot look."""
 
 
 class MigrationConfig(_Strict):

@@ -93,6 +93,7 @@ class TableSettings(_Value):
     on_triggers: OnTriggers
     on_existing_value: OnExistingValue
     fingerprints: Fingerprints
+    claim_trigger: bool = True
     build_index: BuildIndex
     tenant_required: bool
     lease_wait_s: float

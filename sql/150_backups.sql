@@ -1,0 +1,1 @@
+-- Backups: what there is, of which tables, how much, since when; registered before anything is made.
