@@ -5,10 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 
 import psycopg
-from psycopg import conninfo
 
 from tenant_migration.backfill.clock import Clock
-from tenant_migration.database.connection import connect
+from tenant_migration.database.connection import open_another
 from tenant_migration.errors import DatabaseUnavailable
 
 _FIRST_WAIT_S = 0.2
@@ -26,11 +25,6 @@ class Session:
         self._given = connection
         self._clock = clock or Clock()
         self._current = connection
-        # `dsn` leaves the password out; kept apart, since a lost connection can no longer be asked.
-        self._target = conninfo.make_conninfo(
-            connection.info.dsn,
-            **({"password": connection.info.password} if connection.info.password else {}),
-        )
 
     @property
     def connection(self) -> psycopg.Connection:
@@ -62,10 +56,7 @@ class Session:
 
     def open_another(self) -> psycopg.Connection:
         """Open a further connection to the same database; the caller closes it."""
-        parameters = conninfo.conninfo_to_dict(self._target)
-        name = parameters.pop("application_name", None)
-        parameters.pop("options", None)  # connect() sets its own
-        return connect(conninfo.make_conninfo("", **parameters), application_name=str(name) if name else None)
+        return open_another(self._current)
 
     def close(self) -> None:
         """Close what the session opened; the caller's connection stays."""

@@ -129,7 +129,51 @@ def transaction(
             )
         connection.execute("COMMIT")
     except BaseException:
-        _abandon(connection)
+        bring_to_rest(connection)
+        raise
+
+
+@contextlib.contextmanager
+def outside_transaction(connection: psycopg.Connection, *, lock_timeout_ms: int) -> Iterator[None]:
+    """Let the body execute what PostgreSQL refuses inside a transaction: VACUUM, CREATE INDEX CONCURRENTLY.
+
+    No limit for the statement's time. When the body raises, what still runs on the server is cancelled.
+    """
+    try:
+        connection.execute(
+            "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', '0', false)",
+            (f"{lock_timeout_ms}ms",),
+        )
+        yield
+    except BaseException:
+        bring_to_rest(connection)
+        raise
+    finally:
+        if not (connection.closed or connection.broken):
+            connection.execute("RESET lock_timeout")
+            connection.execute("RESET statement_timeout")
+
+
+def bring_to_rest(connection: psycopg.Connection) -> None:
+    """Cancel what runs and roll back; a connection that cannot be brought to rest is closed.
+
+    psycopg does so after Ctrl-C only: other interruptions (Dagster's) leave the statement running.
+    The server rolls back when the connection is gone, so closing is always safe. Errors here must not take
+    the place of the one that is being raised.
+    """
+    if connection.closed:
+        return
+    try:
+        if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
+            connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+            while connection.pgconn.get_result() is not None:  # the cancelled statement's answer
+                pass
+        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            connection.execute("ROLLBACK")
+    except psycopg.Error:
+        connection.close()
+    except BaseException:  # interrupted again while rolling back: the newer interruption is raised
+        connection.close()
         raise
 
 
@@ -275,25 +319,3 @@ def _begin(
             for name, value in settings.items()
         ),
     )
-
-
-def _abandon(connection: psycopg.Connection) -> None:
-    """Cancel what runs and roll back; a connection that cannot be brought to rest is closed.
-
-    The server rolls back when the connection is gone, so closing is always safe. Errors here must not take
-    the place of the one that is being raised.
-    """
-    if connection.closed:
-        return
-    try:
-        if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
-            connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
-            while connection.pgconn.get_result() is not None:  # the cancelled statement's answer
-                pass
-        if connection.info.transaction_status != pq.TransactionStatus.IDLE:
-            connection.execute("ROLLBACK")
-    except psycopg.Error:
-        connection.close()
-    except BaseException:  # interrupted again while rolling back: the newer interruption is raised
-        connection.close()
-        raise
