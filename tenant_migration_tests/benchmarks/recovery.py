@@ -3,13 +3,13 @@
     python -m tenant_migration_tests.benchmarks.recovery --rows 1000000 [--pairs 5] [--tenants 200]
     [--postgres 18]
 
-Every measurement works on a fresh copy of a database in which our engine migrated the table, index and foreign
-key built; a checkpoint before each.
+Every measurement works on a fresh copy of a database in which our engine migrated the table and built index
+and foreign key; a checkpoint before each.
 
-    r  rollback of everything, index kept                          against UPDATE ... SET organization_id = NULL
-    d  rollback of everything with --drop-created (index first)    against the same
-    t  rollback of one tenant with about 1 % of the rows           against the same (of all rows)
-    b  a verified backup of the table                              against CREATE TABLE AS
+    r  rollback of everything, index kept                        against SET organization_id = NULL
+    d  rollback of everything with --drop-created (index first)  against the same
+    t  rollback of one tenant with about 1 % of the rows         against the same (of all rows)
+    b  a verified backup of the table                            against CREATE TABLE AS
 
 Prints a table and JSON; exits 1 where a stated ratio is missed.
 """
@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
+from tenant_migration.workflow.backup import take_backup
+from tenant_migration.workflow.rollback import rollback
 
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import connect
@@ -31,9 +33,7 @@ from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.model import Plan
 from tenant_migration.planning.storage import load_plan, store_plan
 from tenant_migration.quickstart.server import EmbeddedServer
-from tenant_migration.workflow.backup import take_backup
 from tenant_migration.workflow.migrate import migrate
-from tenant_migration.workflow.rollback import rollback
 from tenant_migration_tests.benchmarks.claims import (
     OWNER,
     SERVER_SETTINGS,
@@ -188,8 +188,8 @@ def _rollback(connection: psycopg.Connection, plan: Plan, *, drop_created: bool 
 
 def _rollback_tenant(connection: psycopg.Connection, plan: Plan) -> Notes:
     row = connection.execute(
-        "SELECT tenant_id, count(*), (SELECT count(*) FROM public.claims) FROM public.claims GROUP BY tenant_id"
-        " ORDER BY abs(count(*) - 0.01 * (SELECT count(*) FROM public.claims)) LIMIT 1"
+        "SELECT tenant_id, count(*), (SELECT count(*) FROM public.claims) FROM public.claims"
+        " GROUP BY tenant_id ORDER BY abs(count(*) - 0.01 * (SELECT count(*) FROM public.claims)) LIMIT 1"
     ).fetchone()
     assert row is not None
     tenant, rows, every = row
