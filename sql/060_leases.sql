@@ -1,7 +1,8 @@
 -- The right to write to (table, tenant): who gets it when two ask.
 
 -- Takes a lease, or says who has it. tenant_number NULL asks for all tenants of the table and conflicts with
--- everybody's. The same token asking again for what it has is renewed.
+-- everybody's. The same token asking again for what it has is renewed. The server process that asks is noted as the
+-- holder's: what an emergency stop ends when the client no longer answers.
 -- 1. Drop the lease that stands in the way if its holder gave no sign of life until it expired. A batch of
 --    that holder that is under way has the row locked: we wait for it (lock_timeout) and see it renewed.
 -- 2. Insert; the exclusion constraint lets one of two at a time through.
@@ -24,12 +25,16 @@ BEGIN
           AND l.expires_at <= clock_timestamp() AND l.token <> acquire_lease.token;
 
         UPDATE tenant_migration.leases l
-        SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + ttl
+        SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + ttl,
+            backend_pid = own.pid, backend_start = own.backend_start
+        FROM pg_stat_get_activity(pg_backend_pid()) own
         WHERE l.token = acquire_lease.token AND l.table_id = acquire_lease.table_id AND l.tenant_scope = wanted;
         IF NOT FOUND THEN
-            INSERT INTO tenant_migration.leases (token, table_id, tenant_scope, run_id, holder, expires_at)
-            VALUES (acquire_lease.token, acquire_lease.table_id, wanted, acquire_lease.run_id, acquire_lease.holder,
-                    clock_timestamp() + ttl)
+            INSERT INTO tenant_migration.leases
+                (token, table_id, tenant_scope, run_id, holder, expires_at, backend_pid, backend_start)
+            SELECT acquire_lease.token, acquire_lease.table_id, wanted, acquire_lease.run_id, acquire_lease.holder,
+                   clock_timestamp() + ttl, own.pid, own.backend_start
+            FROM pg_stat_get_activity(pg_backend_pid()) own
             ON CONFLICT DO NOTHING;
         END IF;
         IF FOUND THEN

@@ -87,8 +87,10 @@ BEGIN
             ('tenant_migration_owner', 'INSERT, UPDATE, DELETE', NULL, '{migration_audit_log,state_log}'),
             ('tenant_migration_operator', 'SELECT', NULL, '{quarantine,left_alone}'),
             ('tenant_migration_operator', 'INSERT, UPDATE, DELETE', '{tenant_org_mappings}', '{}'),
-            ('tenant_migration_operator', 'UPDATE (emergency_stop, mapping_generation)', '{settings}', '{}'),
+            ('tenant_migration_operator', 'UPDATE (emergency_stop, emergency_stopped_at, emergency_stopped_by, '
+                                          'emergency_reason, mapping_generation)', '{settings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (state, reason, actor)', '{runs,table_runs}', '{}'),
+            ('tenant_migration_operator', 'INSERT (run_id, table_id, state, reason, actor)', '{table_runs}', '{}'),
             ('tenant_migration_reader', 'SELECT', NULL, '{quarantine,left_alone}')
         )
         SELECT m.role_name, m.privileges, ours.table_schema, ours.table_name, ours.relkind

@@ -85,6 +85,10 @@ class RunStopped(TenantMigrationError):
     """The run was cancelled, or stopped by the emergency switch, at a batch's edge; what is done stays."""
 
 
+class TableStopped(RunStopped):
+    """One table of a run was cancelled; the run's other tables may go on."""
+
+
 class OperationFailed(TenantMigrationError):
     """An operation ended without doing all it was asked for; the message lists what is left."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 import psycopg
@@ -25,6 +26,8 @@ class Session:
         self._given = connection
         self._clock = clock or Clock()
         self._current = connection
+        self.on_reconnect: Callable[[psycopg.Connection], None] | None = None
+        """Told of each new connection that takes a lost one's place."""
 
     @property
     def connection(self) -> psycopg.Connection:
@@ -45,14 +48,24 @@ class Session:
         for attempt in range(1, attempts + 1):
             self._clock.back_off(attempt, first_s=_FIRST_WAIT_S, most_s=_LONGEST_WAIT_S)
             try:
-                fresh = self.open_another()
-            except DatabaseUnavailable:
+                fresh = self._open_told()
+            except (DatabaseUnavailable, psycopg.OperationalError):
                 if attempt == attempts:
                     raise
                 continue
             self._close_own()
             self._current = fresh
             return
+
+    def _open_told(self) -> psycopg.Connection:
+        fresh = self.open_another()
+        try:
+            if self.on_reconnect is not None:
+                self.on_reconnect(fresh)
+        except BaseException:
+            fresh.close()
+            raise
+        return fresh
 
     def open_another(self) -> psycopg.Connection:
         """Open a further connection to the same database; the caller closes it."""
