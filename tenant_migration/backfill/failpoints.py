@@ -37,8 +37,27 @@ STATE_BEFORE_COMMIT = "state_before_commit"
 PAIRS_VERIFYING = "pairs_verifying"
 LEASE_RELEASED = "lease_released"
 
+FOREIGN_KEY_DROPPED = "foreign_key_dropped"
+INDEX_DROPPED = "index_dropped"
+EMPTY_CHECK_REGISTERED = "empty_check_registered"
+EMPTY_CHECK_ADDED = "empty_check_added"
+EMPTY_CHECK_VALIDATED = "empty_check_validated"
+COLUMN_DROPPED = "column_dropped"
+
+OF_RECOVERY = (
+    FOREIGN_KEY_DROPPED,
+    INDEX_DROPPED,
+    EMPTY_CHECK_REGISTERED,
+    EMPTY_CHECK_ADDED,
+    EMPTY_CHECK_VALIDATED,
+    COLUMN_DROPPED,
+)
+"""Reached by what takes back, never by a migration."""
+
 NAMES = tuple(
-    value for name, value in sorted(globals().items()) if name.isupper() and name not in {"VARIABLE", "NAMES"}
+    value
+    for name, value in sorted(globals().items())
+    if name.isupper() and isinstance(value, str) and name != "VARIABLE"
 )
 
 _times_reached: Counter[str] = Counter()
