@@ -200,11 +200,7 @@ def kill_at_random(world: World, chance: random.Random, *, most: int) -> int:
 @pytest.mark.faults
 @pytest.mark.parametrize(
     "failpoint",
-    [
-        name
-        for name in failpoints.NAMES
-        if name not in (failpoints.ROW_QUARANTINED, *failpoints.OF_RECOVERY)
-    ],
+    [name for name in failpoints.NAMES if name not in (failpoints.ROW_QUARANTINED, *failpoints.OF_RECOVERY)],
 )
 def test_killed_at_every_named_point(crashing: World, failpoint: str) -> None:
     if failpoint == failpoints.SWEEP_STARTED:
@@ -244,7 +240,9 @@ def test_a_hundred_kills(server: Server, template: str) -> None:
             world = World(server.url(name), connection)
             for _ in range(chance.randint(2, 10)):
                 if chance.random() < 0.5:
-                    point = chance.choice([name for name in failpoints.NAMES if name not in failpoints.OF_RECOVERY])
+                    point = chance.choice(
+                        [name for name in failpoints.NAMES if name not in failpoints.OF_RECOVERY]
+                    )
                     ended = finish(start(world, f"{point}:{chance.choice((1, 1, 2, 3, 10, 40))}"))
                     kills += ended != 0
                 else:
