@@ -123,8 +123,8 @@ class RollbackAllConfig(RollbackConfig):
     )
     drop_created: bool = Field(
         default=False,
-        description="Also drop the columns, indexes and keys that the migration created. Refused while such a "
-        "column holds a value, or something depends on it.",
+        description="Also drop the columns, indexes and keys that the migration created. Refused while such "
+        "a column holds a value, or something depends on it.",
     )
 
 

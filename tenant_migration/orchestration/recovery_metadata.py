@@ -1,4 +1,4 @@
-"""Backups and rollbacks as Dagster metadata. As in `metadata`: the same number has the same key everywhere."""
+"""Backups and rollbacks as Dagster metadata; a number has the same key everywhere, as in `metadata`."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def of_rollbacks(outcomes: Sequence[RollbackOutcome]) -> Metadata:
 
 
 def left_alone_table(outcomes: Sequence[RollbackOutcome]) -> dg.MetadataValue:
-    """Return the first rows that were not reset, as a table; `tenant_migration.left_alone` has all of them."""
+    """Return the first rows that were not reset, as a table; `tenant_migration.left_alone` has them all."""
     rows = [
         (outcome.table, row)
         for outcome in outcomes
