@@ -42,7 +42,8 @@ CREATE TABLE IF NOT EXISTS tenant_migration.left_alone (
 );
 CREATE INDEX IF NOT EXISTS left_alone_run_idx ON tenant_migration.left_alone (run_id, table_id);
 
--- Journals of an earlier release: an open entry is one whose tenant is not in closed_tenants.
+-- Journals of an earlier release: an open entry is one whose tenant is not in closed_tenants; part_of names the
+-- batch that a divided one was a part of; closed_rows counts the entries of closed tenants.
 DO $$
 DECLARE
     journal record;
@@ -51,9 +52,11 @@ BEGIN
         SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'tenant_migration' AND c.relkind = 'r' AND c.relname ~ '^journal_[0-9]+$'
           AND NOT EXISTS (SELECT FROM pg_attribute a
-                          WHERE a.attrelid = c.oid AND a.attname = 'closed_tenants' AND NOT a.attisdropped)
+                          WHERE a.attrelid = c.oid AND a.attname = 'closed_rows' AND NOT a.attisdropped)
     LOOP
-        EXECUTE format('ALTER TABLE tenant_migration.%I ADD COLUMN closed_tenants integer[] NOT NULL DEFAULT ''{}''',
+        EXECUTE format('ALTER TABLE tenant_migration.%I ADD COLUMN IF NOT EXISTS part_of bigint,'
+                       ' ADD COLUMN IF NOT EXISTS closed_tenants integer[] NOT NULL DEFAULT ''{}'','
+                       ' ADD COLUMN IF NOT EXISTS closed_rows integer NOT NULL DEFAULT 0',
                        journal.relname);
     END LOOP;
 END $$;

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from tenant_migration.backfill.batch_sql import fingerprint
 from tenant_migration.backfill.counts import TenantCount
-from tenant_migration.backfill.journal_sql import KEPT, journal_name, key_columns
+from tenant_migration.backfill.journal_sql import KEPT, is_open, journal_name, key_columns
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.mapping_sql import frozen_map
 from tenant_migration.backfill.work import Work
@@ -25,8 +25,9 @@ WITH {map},
 known AS MATERIALIZED (
     SELECT {known_keys}, value.previous_value
     FROM {journal} AS j
-    CROSS JOIN LATERAL unnest({arrays}, j.previous_values) AS value ({keys}, previous_value)
-    WHERE j.phase = 'kept' AND j.closed_at IS NULL AND j.leaf = %(leaf)s::oid),
+    CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}, j.previous_values)
+        AS value (tenant_number, {keys}, previous_value)
+    WHERE j.phase = 'kept' AND {open} AND j.leaf = %(leaf)s::oid),
 kept AS MATERIALIZED (
     SELECT map.tenant_number, {expressions}, {organization} AS previous_value, {fingerprint} AS fingerprint,
            (row_number() OVER () - 1) / %(rows_each)s AS part
@@ -76,6 +77,7 @@ def record_kept(work: Work, leaf: Leaf) -> None:
     statement = sql.SQL(_RECORD).format(
         map=frozen_map(work.table),
         journal=journal_name(work.table_id),
+        open=is_open(sql.SQL("value.tenant_number")),
         known_keys=sql.SQL(", ").join(sql.SQL("value.{}").format(name) for name in names),
         arrays=sql.SQL(", ").join(sql.SQL("j.{}").format(name) for name in names),
         keys=sql.SQL(", ").join(names),
@@ -102,7 +104,10 @@ def record_kept(work: Work, leaf: Leaf) -> None:
     }
 
     def record(connection: psycopg.Connection) -> None:
-        with transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=0):
+        with (
+            work.keep_alive.long_statement(),
+            transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=0),
+        ):
             connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
             connection.execute(statement, parameters)
 

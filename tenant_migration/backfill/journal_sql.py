@@ -3,6 +3,10 @@
 `journal_<table_id>`: `tenant_numbers[i]` and `key_1[i], key_2[i], ...` belong to one row. Without a row
 identity, `row_ctid[i]` is where the new version was put. The written value is the run's organization of the
 tenant. Phase `kept` is no write: it records values that were there and stay (`previous_values`).
+
+A rollback closes entries: an open entry is one of a batch without `closed_at` whose tenant is not in
+`closed_tenants`. A batch too large for one step of a rollback is divided: the new rows name the batch they
+are `part_of`, whose number says when the rows were written (`written_in`).
 """
 
 from __future__ import annotations
@@ -40,6 +44,20 @@ def journal_name(table_id: int) -> sql.Identifier:
     return sql.Identifier("tenant_migration", journal_relation(table_id))
 
 
+def is_open(number: sql.Composable) -> sql.Composed:
+    """Build the condition that an entry of batch `j` is open.
+
+    Args:
+        number: the entry's tenant number.
+    """
+    return sql.SQL("j.closed_at IS NULL AND {} <> ALL (j.closed_tenants)").format(number)
+
+
+def written_in() -> sql.SQL:
+    """Return the number of the batch that wrote the rows of `j`, also when it was divided since."""
+    return sql.SQL("coalesce(j.part_of, j.batch_id)")
+
+
 def key_columns(table: TablePlan) -> list[KeyColumn]:
     """Return the arrays that identify a row: its key columns, or the ctid of its new version."""
     if not table.key_columns:
@@ -66,8 +84,12 @@ CREATE TABLE {journal} (
     previous_values uuid[],
     fingerprints    bigint[],
     committed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    part_of         bigint,
+    closed_tenants  integer[] NOT NULL DEFAULT '{{}}',
+    closed_rows     integer NOT NULL DEFAULT 0 CHECK (closed_rows <= row_count),
     closed_at       timestamptz
-)"""
+) WITH (fillfactor = 70)"""
+"""A rollback changes only the last three columns, which no index has: with room on the page, in place."""
 
 
 def create_journal(table: TablePlan, table_id: int) -> list[sql.Composed]:
@@ -114,8 +136,13 @@ def rows_by_tenant(table_id: int, *, by_index: bool) -> sql.Composed:
     return sql.SQL(
         "SELECT number, count(*), count(*) FILTER (WHERE j.run_id = %(run_id)s)"
         " FROM {journal} AS j, unnest(j.tenant_numbers) AS number"
-        " WHERE j.phase <> 'kept' AND j.closed_at IS NULL{of_tenants} GROUP BY number"
+        " WHERE j.phase <> 'kept' AND {open}{of_tenants} GROUP BY number"
     ).format(
         journal=journal_name(table_id),
-        of_tenants=sql.SQL(" AND j.tenant_numbers && %(tenant_numbers)s::int4[]" if by_index else ""),
+        open=is_open(sql.Identifier("number")),
+        of_tenants=sql.SQL(
+            " AND j.tenant_numbers && %(tenant_numbers)s::int4[] AND number = ANY (%(tenant_numbers)s::int4[])"
+            if by_index
+            else ""
+        ),
     )

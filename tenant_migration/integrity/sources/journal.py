@@ -12,7 +12,8 @@
 
 The layout of `tenant_migration.journal_<table_id>`: one row a batch; `tenant_numbers[i]`, `key_1[i]`,
 `key_2[i]`, ... belong to one row of the table; phase `kept` records values that were there and stay
-(`previous_values`). The written value is the run's organization of the tenant. Closed batches were undone.
+(`previous_values`). The written value is the run's organization of the tenant. What a rollback undid is closed:
+a batch by `closed_at`, one tenant's entries of it by `closed_tenants`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _JOURNALED = """journaled AS MATERIALIZED (
     SELECT e.tenant_number, count(*) AS total, count(*) FILTER (WHERE j.phase <> 'kept') AS entries,
            {key_sum} AS key_sum
     FROM {journal} AS j CROSS JOIN LATERAL unnest(j.tenant_numbers{arrays}) AS e(tenant_number{names})
-    WHERE {open} AND e.tenant_number IN (SELECT tenant_number FROM recorded)
+    WHERE {open} AND e.tenant_number <> ALL (j.closed_tenants)
+      AND e.tenant_number IN (SELECT tenant_number FROM recorded)
     GROUP BY e.tenant_number),
 written AS (SELECT tenant_number, entries FROM journaled)"""
 
@@ -51,7 +53,7 @@ _DISAGREEING = """disagreeing AS MATERIALIZED (
 _ENTRIES = """entries AS MATERIALIZED (
     SELECT e.*, j.run_id, j.phase = 'kept' AS is_kept
     FROM {journal} AS j CROSS JOIN LATERAL unnest(j.tenant_numbers{arrays}) AS e(tenant_number{names})
-    WHERE {open} AND EXISTS (SELECT FROM disagreeing)
+    WHERE {open} AND e.tenant_number <> ALL (j.closed_tenants) AND EXISTS (SELECT FROM disagreeing)
       AND e.tenant_number IN (SELECT tenant_number FROM disagreeing))"""
 
 # A key column is never NULL, so a NULL one of the table means: no such row.
@@ -77,8 +79,8 @@ FROM entries AS e GROUP BY {keys}
 _KEPT_ROWS = """
 SELECT {keys}, e.kept_value
 FROM {journal} AS j
-CROSS JOIN LATERAL unnest(j.previous_values, {arrays}) AS e(kept_value, {names})
-WHERE j.phase = 'kept' AND {open}
+CROSS JOIN LATERAL unnest(j.tenant_numbers, j.previous_values, {arrays}) AS e(tenant_number, kept_value, {names})
+WHERE j.phase = 'kept' AND {open} AND e.tenant_number <> ALL (j.closed_tenants)
 """
 
 
