@@ -97,3 +97,46 @@ def confirm_indexes(connection: psycopg.Connection, table_id: int) -> None:
     """
     with transaction(connection, lock_timeout_ms=5_000):
         connection.execute(_CONFIRM_INDEXES, (table_id,))
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Something that we made, or were about to make, and have not dropped."""
+
+    object_id: int
+    kind: Kind
+    schema: str
+    name: str
+    on_relation: TableName
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} {self.name} on {self.on_relation}"
+
+
+_REGISTERED = """
+SELECT o.object_id, o.kind, o.object_schema::text, o.object_name::text,
+       CASE WHEN in_its_schema THEN o.object_schema ELSE m.table_schema END::text,
+       CASE WHEN in_its_schema THEN substr(o.on_relation, length(o.object_schema) + 2)
+            ELSE m.table_name END::text
+FROM tenant_migration.created_objects AS o JOIN tenant_migration.managed_tables AS m USING (table_id)
+CROSS JOIN LATERAL (SELECT starts_with(o.on_relation, o.object_schema || '.')) AS placed (in_its_schema)
+WHERE o.table_id = %s AND o.kind = ANY (%s) AND o.dropped_at IS NULL
+ORDER BY o.object_id"""
+
+
+def registered(connection: psycopg.Connection, table_id: int, *kinds: Kind) -> list[Registered]:
+    """Return what is registered for a table and not dropped, oldest first; only of these kinds."""
+    rows = connection.execute(_REGISTERED, (table_id, list(kinds))).fetchall()
+    return [
+        Registered(number, kind, schema, name, TableName(on_schema, on_name))
+        for number, kind, schema, name, on_schema, on_name in rows
+    ]
+
+
+def mark_dropped(connection: psycopg.Connection, object_id: int) -> None:
+    """Note that the object is gone. May be part of a transaction."""
+    connection.execute(
+        "UPDATE tenant_migration.created_objects SET dropped_at = coalesce(dropped_at, clock_timestamp())"
+        " WHERE object_id = %s",
+        (object_id,),
+    )
