@@ -1,4 +1,4 @@
-"""What is where: for each table what of ours is in it, and who still works. Reads only, from the database's books.
+"""What is where: for each table what of ours is in it, by the database's books. Reads only.
 
 An emergency ends with it. Whether the rows agree with the books is the verification's question.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from tenant_migration.backfill.journal_sql import KEPT, journal_name
+from tenant_migration.backfill.journal_sql import KEPT, is_open, journal_name
 from tenant_migration.database.connection import transaction
 
 _TABLES = """
@@ -18,8 +18,10 @@ SELECT t.table_id, t.table_schema || '.' || t.table_name, t.retired_at IS NULL,
        to_regclass('tenant_migration.journal_' || t.table_id) IS NOT NULL,
        (SELECT count(*) FROM tenant_migration.table_states AS s
         WHERE s.table_id = t.table_id
-          AND (s.rows_migrated > 0 OR s.state NOT IN ('pending', 'rolled_back', 'failed', 'blocked', 'cancelled'))),
-       ARRAY(SELECT l.holder FROM tenant_migration.leases AS l WHERE l.table_id = t.table_id ORDER BY l.holder),
+          AND (s.rows_migrated > 0
+               OR s.state NOT IN ('pending', 'rolled_back', 'failed', 'blocked', 'cancelled'))),
+       ARRAY(SELECT l.holder FROM tenant_migration.leases AS l
+             WHERE l.table_id = t.table_id ORDER BY l.holder),
        ARRAY(SELECT format('%s %s on %s', replace(o.kind, '_', ' '), o.object_name, o.on_relation)
              FROM tenant_migration.created_objects AS o
              WHERE o.table_id = t.table_id AND o.kind <> 'journal' AND o.created_at IS NOT NULL
@@ -29,10 +31,9 @@ FROM tenant_migration.managed_tables AS t
 ORDER BY t.position, t.table_schema, t.table_name"""
 
 _OPEN_ENTRIES = """
-SELECT coalesce(sum(CASE WHEN closed_tenants = '{{}}' THEN cardinality(tenant_numbers) ELSE (
-    SELECT count(*) FROM unnest(tenant_numbers) AS entry (tenant_number)
-    WHERE entry.tenant_number <> ALL (closed_tenants)) END), 0)
-FROM {journal} WHERE closed_at IS NULL AND phase <> {kept}"""
+SELECT count(*)
+FROM {journal} AS j CROSS JOIN LATERAL unnest(j.tenant_numbers) AS entry (tenant_number)
+WHERE {is_open} AND j.phase <> {kept}"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def read_whereabouts(connection: psycopg.Connection) -> tuple[TableWhereabouts, 
             rows = 0
             if has_journal:
                 statement = sql.SQL(_OPEN_ENTRIES).format(
-                    journal=journal_name(table_id), kept=sql.Literal(KEPT)
+                    journal=journal_name(table_id),
+                    is_open=is_open(sql.SQL("entry.tenant_number")),
+                    kept=sql.Literal(KEPT),
                 )
                 [(rows,)] = connection.execute(statement).fetchall()
             found.append(TableWhereabouts(table, planned, int(rows), pairs, tuple(leases), tuple(structure)))
