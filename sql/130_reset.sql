@@ -21,7 +21,7 @@ BEGIN
                   HINT = 'To do it all the same, in this session: SET tenant_migration.allow_reset = ''on''';
     END IF;
 
-    -- 1. Nobody else works, and nobody starts until we are done: a batch has to renew its lease.
+    -- 1. Nobody else works, and nobody starts until we are done: no lease is left, none can be taken.
     LOCK TABLE tenant_migration.leases IN SHARE ROW EXCLUSIVE MODE;
     SELECT l.holder INTO active FROM tenant_migration.leases l WHERE l.expires_at > clock_timestamp() LIMIT 1;
     IF FOUND THEN

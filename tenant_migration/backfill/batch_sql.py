@@ -2,8 +2,8 @@
 
 The statement's parts, in the order in which they decide:
 
-1. `lease` renews our leases; one that was taken over is not found, and its row lock keeps a takeover out
-   until this transaction ends.
+1. `lease` finds our leases; one that was taken over is not found, and the row lock keeps a takeover out until
+   this transaction ends, but not our own renewals (`lease.KeepAlive`).
 2. `gate` reads the lease count, the emergency switch and the states of run and table: everything below
    happens only while it is open.
 3. `map` is the run's frozen mapping, cast to the key's type.
@@ -35,10 +35,9 @@ would compile for 100 ms what runs for 100 ms."""
 
 _STATEMENT = """
 WITH lease AS (
-    UPDATE tenant_migration.leases
-    SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + %(lease_ttl)s::interval
+    SELECT token FROM tenant_migration.leases
     WHERE token = ANY (%(lease_tokens)s::uuid[]) AND expires_at > clock_timestamp()
-    RETURNING token),
+    FOR KEY SHARE),
 state AS MATERIALIZED (
     SELECT (SELECT count(*) FROM lease) = cardinality(%(lease_tokens)s::uuid[]) AS lease_held,
            settings.emergency_stop, runs.state AS run_state, table_runs.state AS table_state,
@@ -118,7 +117,7 @@ def batch_statement(
         skips_quarantined: whether rows in quarantine are left alone: only then is it looked up.
 
     Returns:
-        The statement; `batch_parameters` gives what it is executed with.
+        The statement; `Batches._execute` gives its parameters.
     """
     returned: list[sql.Composable] = []
     columns = [sql.Identifier("tenant_numbers")]
@@ -227,9 +226,7 @@ def list_statement(target: Target, unit: PageRange | NextRows) -> sql.Composed:
     ).format(
         map=frozen_map(target.table),
         leaf=target.leaf,
-        tenant=target.tenant,
         same_tenant=target.same_tenant,
-        equals=target.equals,
         place=place,
         needs_writing=target.needs_writing,
         exclusion=target.exclusion,

@@ -26,7 +26,7 @@ from tenant_migration.backfill.stop import refuse_stop_flags
 from tenant_migration.backfill.units import NextRows, PageRange, RowList, Unit, halves
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import transaction
-from tenant_migration.errors import LeaseLost, OperationFailed, Reaction, reaction_to
+from tenant_migration.errors import OperationFailed, Reaction, reaction_to
 
 _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 5.0
@@ -147,7 +147,7 @@ class Batches:
                         sql.Identifier(self._leaf.name.schema, self._leaf.name.name)
                     )
                 )
-        except psycopg.errors.LockNotAvailable:
+        except psycopg.Error:  # the table is locked; whatever else it is, another attempt meets it too
             return False
         return True
 
@@ -200,9 +200,16 @@ class Batches:
             "table_id": work.table_id,
             "leaf": self._leaf.oid,
         }
-        with transaction(work.session.connection, read_only=True):
-            rows = work.session.connection.execute(list_statement(work.target(self._leaf), unit), parameters)
-            return RowList(tuple(row[0] for row in rows))
+        statement = list_statement(work.target(self._leaf), unit)
+
+        def read(connection: psycopg.Connection) -> RowList:
+            with (
+                work.keep_alive.long_statement(),
+                transaction(connection, statement_timeout_ms=0, read_only=True),
+            ):
+                return RowList(tuple(row[0] for row in connection.execute(statement, parameters)))
+
+        return work.retry.run(f"rows of {self._leaf.name}", read)
 
     def _execute(self, unit: Unit, step: CursorStep | None) -> BatchOutcome:
         """Do the unit in one transaction."""
@@ -214,7 +221,6 @@ class Batches:
             **place_parameters(unit),
             **work.session_settings,
             "lease_tokens": list(work.lease.tokens),
-            "lease_ttl": work.lease.ttl_text,
             "table_id": work.table_id,
             "leaf": self._leaf.oid,
             "phase": self._phase,
@@ -226,6 +232,7 @@ class Batches:
                 next_wave=step.wave,
                 finished=step.finished,
             )
+        work.keep_alive.renew_when_due(connection)
         started = work.clock.monotonic()
         with transaction(
             connection,
@@ -263,10 +270,8 @@ class Batches:
     def _refuse_closed_gate(
         self, lease_held: bool, emergency_stop: bool, run_state: str, table_state: str
     ) -> None:
-        name = self._work.table.qualified_name
         if not lease_held:
-            raise LeaseLost(
-                f"{name}: the lease of {self._work.run.holder} expired and was taken over, or was taken "
-                "away; nothing more was written. Run again once the other run is done"
-            )
-        refuse_stop_flags(name, emergency_stop=emergency_stop, states=(run_state, table_state))
+            raise self._work.keep_alive.lost()
+        refuse_stop_flags(
+            self._work.table.qualified_name, emergency_stop=emergency_stop, states=(run_state, table_state)
+        )

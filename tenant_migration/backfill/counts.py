@@ -50,7 +50,10 @@ WHERE {selected} AND {needs_writing}{exclusion} LIMIT %(row_limit)s"""
 
 def _read(work: Work, statement: sql.Composed, parameters: dict[str, object]) -> list[tuple[object, ...]]:
     def read(connection: psycopg.Connection) -> list[tuple[object, ...]]:
-        with transaction(connection, statement_timeout_ms=0, read_only=True):
+        with (
+            work.keep_alive.long_statement(),
+            transaction(connection, statement_timeout_ms=0, read_only=True),
+        ):
             connection.execute(_PLANNER)
             return connection.execute(statement, parameters).fetchall()
 

@@ -11,6 +11,7 @@ from tenant_migration.backfill.ambiguity import ambiguous_keys
 from tenant_migration.backfill.dry_run_sql import count_statement
 from tenant_migration.backfill.journal import journal_exists
 from tenant_migration.backfill.journal_sql import create_journal, index_journal
+from tenant_migration.backfill.lease import leases_separately
 from tenant_migration.backfill.leaves import organization_is_indexed, read_leaves
 from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.backfill.structure.column import add_column_statement, column_exists
@@ -19,6 +20,7 @@ from tenant_migration.backfill.structure.index import missing_indexes
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import NotInstalled, Refused, UnknownTenant
+from tenant_migration.mapping.repository import mapped_tenants
 from tenant_migration.planning.estimate import estimate
 from tenant_migration.planning.model import Plan, Strategy, TablePlan
 
@@ -37,6 +39,10 @@ class _Counts:
     null_tenant: int = 0
     allowed: int = 0
     unmapped: int = 0
+
+    def rows_to_write(self, *, overwrites: bool) -> int:
+        """Return how many rows a run would write."""
+        return sum(self.to_migrate.values()) + (sum(self.different.values()) if overwrites else 0)
 
 
 def dry_run_table(
@@ -58,25 +64,25 @@ def dry_run_table(
     """
     refusals = [f"{hazard.detail}; {hazard.way_out}" for hazard in table.refusals]
     counts = _Counts()
+    statements: list[str] = []
+    cost = (0, 0, 0.0)
+    overwrites = table.settings.on_existing_value == "overwrite"
     try:
+        statements = _statements(connection, plan, table)
         require_installed(connection)
-        _refuse_unknown(connection, plan, tenants)
+        in_scope = _scope(connection, plan, tenants)
         read_leaves(connection, table)
-        counts = _count(connection, plan, table, tenants)
+        counts = _count(connection, plan, table, in_scope)
+        cost = _estimate(connection, table, counts.rows_to_write(overwrites=overwrites))
         refusals += _refusals(connection, plan, table, tenants, counts)
     except (NotInstalled, Refused) as refusal:
         refusals.append(str(refusal))
     except psycopg.Error as error:  # a row-security policy, a right that is missing, a lock that is held
         refusals.append(f"{table.qualified_name} cannot be read: {error.diag.message_primary or error}")
-    settings = table.settings
-    different = sum(counts.different.values())
-    overwrites = settings.on_existing_value == "overwrite"
-    rows = sum(counts.to_migrate.values()) + (different if overwrites else 0)
-    cost = _estimate(connection, table, rows)
     return DryRunTable(
         table=table.qualified_name,
-        rows_to_migrate=rows,
-        rows_to_keep=different if settings.on_existing_value == "keep" else 0,
+        rows_to_migrate=counts.rows_to_write(overwrites=overwrites),
+        rows_to_keep=sum(counts.different.values()) if table.settings.on_existing_value == "keep" else 0,
         rows_null_tenant=counts.null_tenant,
         rows_allowed_unmapped=counts.allowed,
         rows_unmapped=counts.unmapped,
@@ -85,7 +91,7 @@ def dry_run_table(
             tenant: count + (counts.different.get(tenant, 0) if overwrites else 0)
             for tenant, count in counts.to_migrate.items()
         },
-        statements=tuple(_statements(connection, plan, table)),
+        statements=tuple(statements),
         estimated_wal_bytes=cost[0],
         estimated_heap_growth_bytes=cost[1],
         estimated_seconds=cost[2],
@@ -93,29 +99,17 @@ def dry_run_table(
     )
 
 
-def _refuse_unknown(connection: psycopg.Connection, plan: Plan, tenants: Sequence[str] | None) -> None:
-    if tenants is None:
-        return
-    known = set(_mapped_tenants(connection, plan))
-    missing = [tenant for tenant in tenants if tenant not in known]
+def _scope(connection: psycopg.Connection, plan: Plan, tenants: Sequence[str] | None) -> list[str]:
+    mapped = mapped_tenants(connection, plan.interface_schema)
+    missing = sorted(set(tenants or ()).difference(mapped))
     if missing:
         raise UnknownTenant(
             f"no mapping for tenant {missing[0]!r}; `tenant-migration mappings --list` shows the known ones"
         )
+    return sorted(mapped if tenants is None else set(tenants))
 
 
-def _mapped_tenants(connection: psycopg.Connection, plan: Plan) -> list[str]:
-    from psycopg import sql  # noqa: PLC0415
-
-    query = sql.SQL("SELECT tenant_id FROM {}.tenant_org_mappings").format(
-        sql.Identifier(plan.interface_schema)
-    )
-    return [row[0] for row in connection.execute(query)]
-
-
-def _count(
-    connection: psycopg.Connection, plan: Plan, table: TablePlan, tenants: Sequence[str] | None
-) -> _Counts:
+def _count(connection: psycopg.Connection, plan: Plan, table: TablePlan, in_scope: Sequence[str]) -> _Counts:
     statement = count_statement(plan, table, column_exists=column_exists(connection, table))
     with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS, statement_timeout_ms=0, read_only=True):
         connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
@@ -126,8 +120,7 @@ def _count(
                 "allowed": list(plan.allowed_unmapped_tenants),
             },
         ).fetchall()
-    in_scope = set(_mapped_tenants(connection, plan) if tenants is None else tenants)
-    counts = _Counts(to_migrate=dict.fromkeys(sorted(in_scope), 0))
+    counts = _Counts(to_migrate=dict.fromkeys(in_scope, 0))
     for tenant, kind, empty, equal, different, total in rows:
         if kind == "null":
             counts.null_tenant += total
@@ -135,7 +128,7 @@ def _count(
             counts.allowed += total
         elif kind == "unmapped":
             counts.unmapped += total
-        elif tenant in in_scope:
+        elif tenant in counts.to_migrate:
             counts.to_migrate[tenant] += empty
             counts.done += equal
             if different:
@@ -168,11 +161,13 @@ def _refusals(
         f"{table.tenant_column.base_type}; keep one mapping of them"
         for group in ambiguous_keys(connection, plan, table, tenants, shown=_NAMES_SHOWN)
     ]
-    refusals += _who_is_in_the_way(connection, table)
+    refusals += _who_is_in_the_way(connection, table, tenants)
     return refusals
 
 
-def _who_is_in_the_way(connection: psycopg.Connection, table: TablePlan) -> list[str]:
+def _who_is_in_the_way(
+    connection: psycopg.Connection, table: TablePlan, tenants: Sequence[str] | None
+) -> list[str]:
     stop = connection.execute("SELECT emergency_stop FROM tenant_migration.settings").fetchone()
     reasons = (
         ["the emergency switch is on; `tenant-migration resume` releases it"] if stop and stop[0] else []
@@ -180,8 +175,15 @@ def _who_is_in_the_way(connection: psycopg.Connection, table: TablePlan) -> list
     holders = connection.execute(
         "SELECT DISTINCT l.holder FROM tenant_migration.leases AS l"
         " JOIN tenant_migration.managed_tables AS m USING (table_id)"
-        " WHERE m.table_schema = %s AND m.table_name = %s AND l.expires_at > clock_timestamp() ORDER BY 1",
-        (table.schema_name, table.table_name),
+        " WHERE m.table_schema = %(schema)s AND m.table_name = %(table)s AND l.expires_at > clock_timestamp()"
+        " AND (%(tenants)s::text[] IS NULL OR EXISTS (SELECT FROM tenant_migration.tenants AS n"
+        "      WHERE n.tenant_id = ANY (%(tenants)s::text[]) AND l.tenant_scope @> n.tenant_number))"
+        " ORDER BY 1",
+        {
+            "schema": table.schema_name,
+            "table": table.table_name,
+            "tenants": list(tenants) if tenants is not None and leases_separately(tenants) else None,
+        },
     ).fetchall()
     return reasons + [f"{row[0]} is working on the table at this moment" for row in holders]
 
@@ -227,8 +229,7 @@ def _estimate(connection: psycopg.Connection, table: TablePlan, rows: int) -> tu
         (list(table.leaves) or [table.qualified_name],),
     ).fetchone()
     heap_bytes, index_count, all_rows = row if row else (0, 0, 0)
-    leaves = [] if table.refusals else read_leaves(connection, table)
-    indexed = any(organization_is_indexed(connection, table, leaf) for leaf in leaves)
+    indexed = any(organization_is_indexed(connection, table, leaf) for leaf in read_leaves(connection, table))
     strategy = Strategy.CTID_RANGES if indexed else table.strategy
     share = min(1.0, rows / all_rows) if all_rows else 1.0
     cost = estimate(strategy, rows=rows, heap_bytes=int(heap_bytes * share), index_count=index_count)

@@ -13,11 +13,17 @@ from tenant_migration.backfill import lease as leases
 from tenant_migration.backfill.bulk import bulk_pass, leaves_of, strategy_of
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.counts import TenantCount, count_by_tenant
+from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.fingerprints import hashed_columns
-from tenant_migration.backfill.journal import build_tenant_index, count_rows, ensure_journal, journal_exists
+from tenant_migration.backfill.journal import (
+    Journaled,
+    build_tenant_index,
+    count_rows,
+    ensure_journal,
+    journal_exists,
+)
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.results import ProgressCallback, TableResult
-from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.runs import Run
 from tenant_migration.backfill.selection import selection_pass
 from tenant_migration.backfill.session import Session
@@ -26,8 +32,8 @@ from tenant_migration.backfill.structure.build import build_structure
 from tenant_migration.backfill.structure.column import ensure_column
 from tenant_migration.backfill.sweep import SWEEPS_MOST, sweep
 from tenant_migration.backfill.work import Work
-from tenant_migration.database.connection import transaction
-from tenant_migration.errors import Refused, RunStopped, TenantMigrationError, UnknownTenant
+from tenant_migration.database.connection import bring_to_rest, transaction
+from tenant_migration.errors import Refused, TenantMigrationError, UnknownTenant
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 
@@ -94,23 +100,27 @@ def backfill_table(
             clock=time,
         )
         failpoints.reach(failpoints.LEASE_ACQUIRED)
-        work = Work(
-            session=session,
-            clock=time,
-            plan=plan,
-            table=table,
-            table_id=table_id,
-            run=run,
-            lease=lease,
-            tenant_numbers=numbers,
-            progress=progress,
-            session_settings=_session_settings(session.connection),
-        )
-        try:
-            result = _backfill(work, started)
-        except BaseException as error:
-            _record_failure(work, error)
-            raise
+        with leases.KeepAlive(
+            session, lease, table_name=table.qualified_name, run_id=run.run_id, table_id=table_id
+        ) as keep_alive:
+            work = Work(
+                session=session,
+                clock=time,
+                plan=plan,
+                table=table,
+                table_id=table_id,
+                run=run,
+                lease=lease,
+                keep_alive=keep_alive,
+                tenant_numbers=numbers,
+                progress=progress,
+                session_settings=_session_settings(session.connection),
+            )
+            try:
+                result = _backfill(work, started)
+            except BaseException as error:
+                _record_failure(work, error)
+                raise
         work.retry.run(f"lease of {table.qualified_name}", lambda c: leases.release(c, lease))
         failpoints.reach(failpoints.LEASE_RELEASED)
         return result
@@ -184,24 +194,18 @@ def _backfill(work: Work, started: float) -> TableResult:
 
     _set_table_state(work, State.SWEEPING)
     remaining = sweep(work)
-    for leaf in leaves_of(work):
-        quarantine.resolve(work, leaf)
-    build_tenant_index(work.ddl, work.table_id)
-    quarantined = quarantine.count_open(work)
+    quarantine.resolve(work)
+    build_tenant_index(work)
+    quarantined = quarantine.still_open(work)
     if table.settings.build_index != "early":
-        left = remaining + sum(quarantined.values())
+        left = remaining + sum(rows.row_count for rows in quarantined.values())
         work.refuse_when_stopped()
         work.retry.run(
             f"structure of {table.qualified_name}", lambda _: build_structure(work, rows_left=left)
         )
 
     kept = different if keeps else {}
-    journaled = work.retry.run(
-        f"counting the journal of {table.qualified_name}",
-        lambda connection: count_rows(
-            connection, work.table_id, run_id=run.run_id, tenants=work.scope_numbers
-        ),
-    )
+    journaled = _count_journal(work, work.scope_numbers)
     by_tenant = journaled.by_this_run
     _finish_pairs(work, journaled.by_all_runs, remaining=remaining, quarantined=quarantined, kept=kept)
     _set_table_state(work, State.VERIFYING)
@@ -216,7 +220,7 @@ def _backfill(work: Work, started: float) -> TableResult:
         rows_migrated=sum(by_tenant.values()),
         rows_kept=sum(kept.values()),
         rows_remaining=remaining,
-        rows_quarantined=sum(quarantined.values()),
+        rows_quarantined=sum(rows.row_count for rows in quarantined.values()),
         rows_hot=work.tally.rows_hot,
         batches=work.tally.batches,
         sweeps=work.tally.sweeps,
@@ -229,33 +233,39 @@ def _backfill(work: Work, started: float) -> TableResult:
     )
 
 
+def _count_journal(work: Work, tenants: Sequence[int]) -> Journaled:
+    def count(connection: psycopg.Connection) -> Journaled:
+        with work.keep_alive.long_statement():
+            return count_rows(connection, work.table_id, run_id=work.run.run_id, tenants=tenants)
+
+    return work.retry.run(f"counting the journal of {work.table.qualified_name}", count)
+
+
 def _finish_pairs(
     work: Work,
     counts: dict[int, int],
     *,
     remaining: int,
-    quarantined: dict[int, int],
+    quarantined: dict[int, quarantine.OpenRows],
     kept: dict[int, int],
 ) -> None:
     """Fail tenants with rows in quarantine, and all when rows are left; hand on the others."""
-    spoilt = [number for number in work.scope_numbers if number in quarantined]
     good = [number for number in work.scope_numbers if number not in quarantined]
-    for amount in sorted({quarantined[number] for number in spoilt}):
-        numbers = [number for number in spoilt if quarantined[number] == amount]
+    for rows in set(quarantined.values()):
         _set_pairs(
             work,
-            numbers,
+            [number for number in quarantined if quarantined[number] == rows],
             State.FAILED,
-            f"{work.table.qualified_name}: {amount:,} rows in quarantine; "
-            "`tenant-migration quarantine` lists them",
+            f"{work.table.qualified_name}: {rows.row_count:,} rows in quarantine, the first for: "
+            f"{rows.first_reason}. Table tenant_migration.quarantine lists them; mend them, then run again",
             rows_migrated=counts,
             rows_kept=kept,
         )
     if remaining:
         reason = (
             f"{work.table.qualified_name}: {remaining:,} rows still have no organization after {SWEEPS_MOST} "
-            "sweeps: the application writes them faster than they are filled. Let it write the organization "
-            "itself, or install the sync trigger, then run again"
+            "sweeps: the application writes them faster than they are filled, or keeps them locked. Let it "
+            "write the organization itself, or end the transactions that hold them, then run again"
         )
         _set_pairs(work, good, State.FAILED, reason, rows_migrated=counts, rows_kept=kept)
     else:
@@ -324,16 +334,14 @@ def _sum_up(parts: Sequence[dict[int, int]]) -> dict[int, int]:
 def _record_failure(work: Work, error: BaseException) -> None:
     """Note in the database why the table's run ended, and give the lease back, if the database can be asked.
 
-    Interruptions (Ctrl-C, Dagster's) and stop requests are `cancelled`, all else is `failed`. Errors here
-    must not take the place of the one that is being raised.
+    Errors here must not take the place of the one that is being raised.
     """
-    if work.session.lost:
-        return
-    stopped = isinstance(error, RunStopped) or not isinstance(error, Exception)
-    state = State.CANCELLED if stopped else State.FAILED
-    reason = _sentence(error)
+    state, reason = state_after(error), reason_of(error)
+    bring_to_rest(work.session.connection)
     try:
-        numbers = _in_our_hands(work)
+        if work.session.lost:
+            work.session.reconnect(1)
+        numbers = work.retry.run(f"states of {work.table.qualified_name}", lambda c: _in_our_hands(c, work))
         counts = None
         if journal_exists(work.session.connection, work.table_id):
             counts = count_rows(
@@ -346,17 +354,11 @@ def _record_failure(work: Work, error: BaseException) -> None:
         _log.warning("%s: that the run ended could not be recorded: %s", work.table.qualified_name, second)
 
 
-def _in_our_hands(work: Work) -> list[int]:
+def _in_our_hands(connection: psycopg.Connection, work: Work) -> list[int]:
     """Return the tenants in scope whose pair this run is working on."""
-    rows = work.session.connection.execute(
+    rows = connection.execute(
         "SELECT tenant_number FROM tenant_migration.table_states WHERE table_id = %s AND run_id = %s"
         " AND state IN ('validating', 'running') AND tenant_number = ANY (%s::int4[])",
         (work.table_id, work.run.run_id, work.scope_numbers),
     ).fetchall()
     return [int(row[0]) for row in rows]
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, psycopg.Error):
-        return message_of(error)
-    return str(error).strip() or f"interrupted by {type(error).__name__}"

@@ -17,12 +17,11 @@ from tenant_migration.backfill.journal_sql import (
 )
 from tenant_migration.backfill.structure import created_objects
 from tenant_migration.backfill.structure.ddl import Ddl
+from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import Refused
 from tenant_migration.planning.model import TablePlan
 
-_COUNT_TIMEOUT_MS = 0
-"""No limit: grows with the journal, locks nothing, and a lost run ends with its connection."""
 _BY_INDEX_MOST_TENANTS = 20
 
 
@@ -96,13 +95,19 @@ def _same_type(connection: psycopg.Connection, found: str, expected: str) -> boo
     return bool(row and row[0])
 
 
-def build_tenant_index(ddl: Ddl, table_id: int) -> None:
+def build_tenant_index(work: Work) -> None:
     """Build the index that finds one tenant's batches; the journal is ours, so a plain build."""
 
     def build(connection: psycopg.Connection) -> None:
-        connection.execute(index_journal(table_id))
+        with (
+            work.keep_alive.long_statement(),
+            transaction(
+                connection, lock_timeout_ms=work.table.settings.lock_timeout_ms, statement_timeout_ms=0
+            ),
+        ):
+            connection.execute(index_journal(work.table_id))
 
-    ddl.run(f"index of {journal_relation(table_id)}", build)
+    work.retry.run(f"index of {journal_relation(work.table_id)}", build)
     failpoints.reach(failpoints.JOURNAL_INDEXED)
 
 
@@ -126,7 +131,7 @@ def count_rows(
         tenants: their numbers; the batches of a few are found by the journal's index.
     """
     by_index = len(tenants) <= _BY_INDEX_MOST_TENANTS
-    with transaction(connection, statement_timeout_ms=_COUNT_TIMEOUT_MS, read_only=True):
+    with transaction(connection, statement_timeout_ms=0, read_only=True):
         rows = connection.execute(
             rows_by_tenant(table_id, by_index=by_index),
             {"run_id": run_id, "tenant_numbers": list(tenants)},

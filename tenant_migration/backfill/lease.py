@@ -1,24 +1,37 @@
 """The right to write to a table, for all tenants or for some: acquired, kept alive, given back.
 
-Every batch renews the lease inside its own transaction (`batch_sql`), so a run that was stalled and overtaken
-cannot write. `KeepAlive` does the same from a second connection while a single long statement runs.
+Every batch looks inside its own transaction whether the lease is ours and locks it against a takeover
+(`batch_sql`), so a run that was stalled and overtaken cannot write. `KeepAlive` renews it.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg import pq
 
+from tenant_migration.backfill import long_statements
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.stop import refuse_when_stopped
-from tenant_migration.database.connection import transaction
-from tenant_migration.errors import LeaseHeld, LeaseLost, RunStopped, TenantMigrationError
+from tenant_migration.database.connection import CANCEL_TIMEOUT_S, transaction
+from tenant_migration.errors import (
+    DatabaseUnavailable,
+    LeaseHeld,
+    LeaseLost,
+    RunStopped,
+    TenantMigrationError,
+)
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
 _SEPARATE_LEASES_MOST = 50
@@ -31,11 +44,6 @@ class Lease:
 
     tokens: tuple[UUID, ...]
     ttl_s: float
-
-    @property
-    def ttl_text(self) -> str:
-        """The time to live as an interval."""
-        return f"{self.ttl_s} seconds"
 
 
 def acquire(
@@ -55,8 +63,9 @@ def acquire(
     Raises:
         LeaseHeld: another run holds the table, or one of the tenants, after the wait; names it.
     """
-    separately = tenant_numbers is not None and len(tenant_numbers) <= _SEPARATE_LEASES_MOST
-    scopes: Sequence[int | None] = sorted(tenant_numbers or ()) if separately else [None]
+    scopes: Sequence[int | None] = [None]
+    if tenant_numbers is not None and leases_separately(tenant_numbers):
+        scopes = sorted(tenant_numbers)
     deadline = clock.monotonic() + wait_s
     while True:
         conflicting = _try(session.connection, table_id, scopes, run_id, holder, ttl_s)
@@ -70,6 +79,11 @@ def acquire(
                 f"after {ttl_s:g} s without a sign of life"
             )
         clock.sleep(min(_POLL_S, left))
+
+
+def leases_separately(tenants: Sequence[object]) -> bool:
+    """Say whether a run over these tenants takes a lease for each, and not one on the whole table."""
+    return len(tenants) <= _SEPARATE_LEASES_MOST
 
 
 def _try(
@@ -95,7 +109,7 @@ def _try(
     except _ConflictError as conflict:
         return str(conflict)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-        return "another run that is acquiring it at this moment"
+        return "somebody who is acquiring it or changing mappings at this moment"
     return Lease(tokens, ttl_s)
 
 
@@ -104,13 +118,18 @@ class _ConflictError(Exception):
 
 
 def renew(connection: psycopg.Connection, lease: Lease) -> bool:
-    """Renew the leases; False when one of them is lost."""
+    """Renew the leases; False when one of them is lost. Never waits: whoever has a row locked takes it over.
+
+    Or renews it himself; so it is the valid ones that count.
+    """
     row = connection.execute(
-        "WITH renewed AS (UPDATE tenant_migration.leases SET heartbeat_at = clock_timestamp(),"
-        " expires_at = clock_timestamp() + %s::interval"
-        " WHERE token = ANY (%s::uuid[]) AND expires_at > clock_timestamp() RETURNING token)"
-        " SELECT count(*) FROM renewed",
-        (lease.ttl_text, list(lease.tokens)),
+        "WITH ours AS (SELECT token FROM tenant_migration.leases WHERE token = ANY (%s::uuid[])"
+        " AND expires_at > clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED),"
+        " renewed AS (UPDATE tenant_migration.leases AS l SET heartbeat_at = clock_timestamp(),"
+        " expires_at = clock_timestamp() + %s::interval FROM ours WHERE l.token = ours.token)"
+        " SELECT count(*) FROM tenant_migration.leases WHERE token = ANY (%s::uuid[])"
+        " AND expires_at > clock_timestamp()",
+        (list(lease.tokens), f"{lease.ttl_s} seconds", list(lease.tokens)),
     ).fetchone()
     return row is not None and row[0] == len(lease.tokens)
 
@@ -124,33 +143,47 @@ def release(connection: psycopg.Connection, lease: Lease) -> None:
 
 
 class KeepAlive:
-    """Keeps the lease alive during one long statement, and ends the statement when it must stop.
+    """Renews the lease while its table is worked on, whatever that waits for: a scan, a lock, the caller.
 
-    A second connection renews the lease every third of its time to live and looks every half second whether
-    the run was cancelled. When it was, or when the lease is lost, it cancels the statement on the server and
-    the body's error is replaced by the reason.
+    A batch cannot: one that fails would take its renewal back with it. From a second connection, which is
+    opened only when it is needed, every third of the time to live.
+
+    Args:
+        session: whose connection runs the statements.
+        lease: None for work that needs none (a backup only reads): then it only watches long statements.
+        table_name: for messages.
+        run_id: whose work it is.
+        table_id: of the managed table; None: of several.
+        heeds_switch: False for the rollback of an emergency stop, which works while the switch is set.
     """
 
     def __init__(
-        self, session: Session, lease: Lease, *, table_name: str, run_id: int, table_id: int
+        self,
+        session: Session,
+        lease: Lease | None,
+        *,
+        table_name: str,
+        run_id: int,
+        table_id: int | None,
+        heeds_switch: bool = True,
     ) -> None:
         self._session = session
         self._lease = lease
         self._table_name = table_name
         self._run_id = run_id
         self._table_id = table_id
+        self._heeds_switch = heeds_switch
+        self._renewed_at = time.monotonic()
         self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="lease heartbeat", daemon=True)
+        self._guard = threading.Lock()
+        self._busy: psycopg.Connection | None = None
+        """Runs a long statement. Changed under the guard only, so that a cancel hits nothing else."""
         self._reason: TenantMigrationError | None = None
-        self._thread: threading.Thread | None = None
+        """Why the long statement was cancelled."""
 
     def __enter__(self) -> KeepAlive:
-        connection = self._session.open_another()
-        if not renew(connection, self._lease):
-            connection.close()
-            raise LeaseLost(f"{self._table_name}: the lease was taken over before a long statement began")
-        self._thread = threading.Thread(
-            target=self._watch, args=(connection,), name="lease heartbeat", daemon=True
-        )
+        self._session.on_reconnect = self._note_holder
         self._thread.start()
         return self
 
@@ -158,40 +191,130 @@ class KeepAlive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._done.set()
-        if self._thread is not None:
-            self._thread.join(timeout=15)
-        if self._reason is not None and (error is None or isinstance(error, psycopg.errors.QueryCanceled)):
-            raise self._reason from error
+        self._thread.join(timeout=15)
+        self._session.on_reconnect = None
 
-    def _watch(self, connection: psycopg.Connection) -> None:
-        with connection:
-            waited = 0.0
-            while not self._done.wait(_POLL_S):
-                waited += _POLL_S
-                self._reason = self._stop_reason(connection, renews=waited >= self._lease.ttl_s / 3)
-                if self._reason is not None:
-                    self._cancel()
-                    return
-                if waited >= self._lease.ttl_s / 3:
-                    waited = 0.0
+    def renew_when_due(self, connection: psycopg.Connection) -> None:
+        """Renew when a third of the time to live has passed.
 
-    def _stop_reason(self, connection: psycopg.Connection, *, renews: bool) -> TenantMigrationError | None:
+        Raises:
+            LeaseLost: it expired, or was taken over.
+        """
+        if self._lease is None or not self._is_due():
+            return
+        if not renew(connection, self._lease):
+            raise self.lost()
+        self._renewed_at = time.monotonic()
+
+    def lost(self, cause: str = "expired, or was taken over or away") -> LeaseLost:
+        """Return the error that says so."""
+        return LeaseLost(
+            f"{self._table_name}: the lease of run {self._run_id} {cause}; nothing more was written. "
+            "Run again when nobody else works on the table"
+        )
+
+    def _is_due(self) -> bool:
+        return self._lease is not None and time.monotonic() - self._renewed_at >= self._lease.ttl_s / 3
+
+    def _note_holder(self, connection: psycopg.Connection) -> None:
+        if self._lease is not None:
+            long_statements.note_holder(connection, self._lease.tokens)
+
+    @contextmanager
+    def long_statement(self, what: str = "a scan") -> Iterator[None]:
+        """End the statement of the body on the server when the run is to stop or the lease is lost.
+
+        It is registered first and the stop is looked at afterwards: whoever asks for a stop meanwhile finds
+        the one or is seen by the other.
+
+        Args:
+            what: the statement in words, for people. Outside of a transaction.
+
+        Raises:
+            RunStopped, LeaseLost: in place of the error of the cancelled statement.
+        """
+        connection = self._session.connection
+        self.renew_when_due(connection)
+        backend = long_statements.register(
+            connection,
+            run_id=self._run_id,
+            table_id=self._table_id,
+            statement=f"{what} of {self._table_name}",
+        )
         try:
-            refuse_when_stopped(
-                connection, table_name=self._table_name, table_id=self._table_id, run_id=self._run_id
-            )
-            if renews and not renew(connection, self._lease):
-                return LeaseLost(f"{self._table_name}: the lease was taken over during a long statement")
-        except RunStopped as stopped:
-            return stopped
-        except psycopg.Error as error:
-            # We cannot tell whether the lease is still ours: stop rather than guess.
-            return LeaseLost(
-                f"{self._table_name}: the lease could not be renewed during a long statement: {error}"
-            )
-        return None
+            self._refuse_when_stopped(connection)
+            with self._watched(connection):
+                yield
+        finally:
+            if backend is not None:
+                self._forget(backend)
 
-    def _cancel(self) -> None:
-        while not self._done.is_set():  # the statement may just be starting: a cancel before it hits nothing
-            self._session.connection.cancel_safe(timeout=5)
-            self._done.wait(_POLL_S)
+    @contextmanager
+    def _watched(self, connection: psycopg.Connection) -> Iterator[None]:
+        with self._guard:
+            self._busy, self._reason = connection, None
+        try:
+            yield
+        except psycopg.errors.QueryCanceled as error:
+            if self._reason is not None:
+                raise self._reason from error
+            raise
+        finally:
+            with self._guard:
+                self._busy = None
+        if self._reason is not None:
+            raise self._reason
+
+    def _watch(self) -> None:
+        connection: psycopg.Connection | None = None
+        while not self._done.wait(_POLL_S):
+            if self._busy is None and not self._is_due():
+                continue
+            try:
+                connection = connection or self._session.open_another()
+                self._look(connection)
+            except (RunStopped, LeaseLost) as reason:
+                self._cancel(reason)
+            except (psycopg.Error, DatabaseUnavailable) as error:
+                if connection is not None:
+                    connection.close()
+                connection = None
+                if self._lease and time.monotonic() - self._renewed_at >= self._lease.ttl_s:
+                    self._cancel(self.lost(f"could not be renewed for {self._lease.ttl_s:g} s ({error})"))
+        if connection is not None:
+            connection.close()
+
+    def _look(self, connection: psycopg.Connection) -> None:
+        if self._busy is not None:
+            self._refuse_when_stopped(connection)
+        self.renew_when_due(connection)
+
+    def _refuse_when_stopped(self, connection: psycopg.Connection) -> None:
+        refuse_when_stopped(
+            connection,
+            table_name=self._table_name,
+            table_id=self._table_id,
+            run_id=self._run_id,
+            heeds_switch=self._heeds_switch,
+        )
+
+    def _forget(self, backend: long_statements.Backend) -> None:
+        """Take the registration back; one that stays names a server process that is gone."""
+        connection = self._session.connection
+        if self._session.lost or connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            return
+        try:
+            long_statements.forget(connection, backend)
+        except psycopg.Error as error:
+            _log.warning("%s: the end of a long statement was not noted: %s", self._table_name, error)
+
+    def _cancel(self, reason: TenantMigrationError) -> None:
+        """Cancel the long statement, if there is one; again at the next look, if it was just starting."""
+        with self._guard:
+            if self._busy is None:
+                return
+            self._reason = reason
+            try:
+                self._busy.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+            except psycopg.Error as error:
+                _log.warning("%s: a statement could not be cancelled: %s", self._table_name, error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from tenant_migration.backfill import failpoints
+from tenant_migration.backfill.bulk import leaves_of
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.mapping_sql import frozen_map
 from tenant_migration.backfill.results import QuarantinedRow
@@ -59,6 +61,11 @@ WHERE q.table_id = %(table_id)s AND q.leaf = %(leaf)s::oid AND q.resolved_at IS 
   AND q.tenant_number = ANY (%(scope)s::int4[])
   AND NOT EXISTS (SELECT FROM missing WHERE missing.row_key = q.row_key)"""
 
+_RESOLVE_GONE = """
+UPDATE tenant_migration.quarantine SET resolved_at = clock_timestamp()
+WHERE table_id = %(table_id)s AND leaf <> ALL (%(leaves)s::oid[]) AND resolved_at IS NULL
+  AND tenant_number = ANY (%(scope)s::int4[])"""
+
 
 def set_aside(work: Work, leaf: Leaf, ctid: str, error: psycopg.Error) -> bool:
     """Put the row at this place into quarantine; False when it is no longer there.
@@ -103,13 +110,33 @@ def _stop_above_share(work: Work, error: psycopg.Error) -> None:
     if work.tally.rows_quarantined > allowed:
         raise OperationFailed(
             f"{work.table.qualified_name}: {work.tally.rows_quarantined:,} rows are in quarantine, more than "
-            f"{share:.1%} of {work.tally.rows_in_scope:,}; last reason: {message_of(error)}. "
+            f"{share:.1%} of {work.tally.rows_in_scope:,}; last reason: "
+            f"{_reason(message_of(error), error.sqlstate, error.diag.constraint_name)}. "
             "Mend the rows or raise quarantine_max_share, then run again"
         )
 
 
-def resolve(work: Work, leaf: Leaf) -> None:
-    """Close the quarantine of rows of this leaf, of tenants in scope, that are filled or gone by now."""
+def _reason(message: str, sqlstate: str | None, constraint: str | None) -> str:
+    return f"{message} (SQLSTATE {sqlstate}{f', constraint {constraint}' if constraint else ''})"
+
+
+def resolve(work: Work) -> None:
+    """Close the quarantine of rows, of tenants in scope, that are filled or gone by now."""
+    if not still_open(work):
+        return
+    leaves = leaves_of(work)
+    parameters = {"table_id": work.table_id, "scope": work.scope_numbers}
+
+    def close_gone(connection: psycopg.Connection) -> None:
+        with transaction(connection, lock_timeout_ms=5_000):
+            connection.execute(_RESOLVE_GONE, {**parameters, "leaves": [leaf.oid for leaf in leaves]})
+
+    work.retry.run(f"quarantine of {work.table.qualified_name}", close_gone)
+    for leaf in leaves:
+        _resolve_of_leaf(work, leaf, {**work.map_parameters(), **parameters, "leaf": leaf.oid})
+
+
+def _resolve_of_leaf(work: Work, leaf: Leaf, parameters: dict[str, object]) -> None:
     target = work.target(leaf)
     statement = sql.SQL(_RESOLVE).format(
         map=frozen_map(work.table),
@@ -118,30 +145,37 @@ def resolve(work: Work, leaf: Leaf) -> None:
         same_tenant=target.same_tenant,
         needs_writing=target.needs_writing,
     )
-    parameters = {
-        **work.map_parameters(),
-        "table_id": work.table_id,
-        "leaf": leaf.oid,
-        "scope": work.scope_numbers,
-    }
 
     def close(connection: psycopg.Connection) -> None:
-        with transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=0):
+        with (
+            work.keep_alive.long_statement(),
+            transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=0),
+        ):
             connection.execute(statement, parameters)
 
-    if count_open(work):
-        work.retry.run(f"quarantine of {leaf.name}", close)
+    work.retry.run(f"quarantine of {leaf.name}", close)
 
 
-def count_open(work: Work) -> dict[int, int]:
-    """Count the rows in quarantine of this table, for each tenant number in scope that has any."""
+@dataclass(frozen=True)
+class OpenRows:
+    """Rows of one tenant that are in quarantine."""
+
+    row_count: int
+    first_reason: str
+
+
+def still_open(work: Work) -> dict[int, OpenRows]:
+    """Return the rows in quarantine of this table, for each tenant number in scope that has any."""
     rows = _query(
         work,
-        "SELECT tenant_number, count(*) FROM tenant_migration.quarantine WHERE table_id = %s"
+        "SELECT tenant_number, count(*), (array_agg(message ORDER BY quarantine_id))[1],"
+        " (array_agg(sqlstate ORDER BY quarantine_id))[1],"
+        " (array_agg(constraint_name ORDER BY quarantine_id))[1]"
+        " FROM tenant_migration.quarantine WHERE table_id = %s"
         " AND resolved_at IS NULL AND tenant_number = ANY (%s::int4[]) GROUP BY tenant_number",
         (work.table_id, work.scope_numbers),
     )
-    return {int(number): int(count) for number, count in rows}
+    return {int(number): OpenRows(int(count), _reason(*reason)) for number, count, *reason in rows}
 
 
 def samples(work: Work) -> tuple[QuarantinedRow, ...]:

@@ -17,6 +17,7 @@ from tenant_migration.backfill.ambiguity import ambiguous_keys
 from tenant_migration.backfill.results import Selection
 from tenant_migration.backfill.states import State
 from tenant_migration.database.connection import transaction
+from tenant_migration.database.names import identifier
 from tenant_migration.errors import Refused, UnknownTenant
 from tenant_migration.planning.model import Plan, TablePlan
 
@@ -63,7 +64,12 @@ def start_run(
     chosen = selection or Selection()
     asked = None if chosen.tenants is None else list(dict.fromkeys(chosen.tenants))
     table_of_type = {table.tenant_column.quoted_type: table for table in plan.tables}
-    with transaction(connection, lock_timeout_ms=5_000, statement_timeout_ms=_STATEMENT_TIMEOUT_MS):
+    with transaction(
+        connection,
+        lock_timeout_ms=5_000,
+        statement_timeout_ms=_STATEMENT_TIMEOUT_MS,
+        isolation="repeatable read",  # checksum and keys of all types are of one state of the mapping
+    ):
         run_id = _insert_run(connection, plan, kind, chosen, actor, dagster_run_id)
         tenants, checksum = _mapping(connection, plan, asked)
         _refuse_unknown(asked, tenants)
@@ -126,10 +132,10 @@ def _mapping(
 ) -> tuple[dict[str, int], str]:
     """Return the tenants in scope with their numbers, and a checksum over who goes where."""
     query = sql.SQL(
-        "SELECT m.tenant_id, t.tenant_number, m.organization_id::text FROM {}.tenant_org_mappings AS m"
+        "SELECT m.tenant_id, t.tenant_number, m.organization_id::text FROM {} AS m"
         " JOIN tenant_migration.tenants AS t ON t.tenant_id = m.tenant_id"
         " WHERE %(asked)s::text[] IS NULL OR m.tenant_id = ANY (%(asked)s::text[]) ORDER BY t.tenant_number"
-    ).format(sql.Identifier(plan.interface_schema))
+    ).format(identifier(plan.interface_schema, "tenant_org_mappings"))
     digest = hashlib.sha256()
     tenants: dict[str, int] = {}
     for tenant_id, number, organization_id in connection.execute(query, {"asked": asked}):
@@ -156,11 +162,11 @@ def _freeze(
             " SELECT %(run_id)s, %(type)s, found.tenant_number, found.key, found.organization_id"
             " FROM (SELECT t.tenant_number, m.organization_id,"
             "              tenant_migration.canonical_key(m.tenant_id, %(type)s) AS key"
-            "       FROM {}.tenant_org_mappings AS m"
+            "       FROM {} AS m"
             "       JOIN tenant_migration.tenants AS t ON t.tenant_id = m.tenant_id"
             "       WHERE t.tenant_number = ANY (%(numbers)s::int4[])) AS found"
             " WHERE found.key IS NOT NULL"
-        ).format(sql.Identifier(plan.interface_schema)),
+        ).format(identifier(plan.interface_schema, "tenant_org_mappings")),
         {"run_id": run_id, "type": type_text, "numbers": numbers},
     )
 

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.work import Work
+from tenant_migration.database.connection import LOCK_TIMEOUT_MS, outside_transaction
 
 STRETCHES = 5
 """Parts of a leaf between which it is vacuumed."""
@@ -44,7 +45,10 @@ class Vacuum:
         )
         work = self._work
         try:
-            with work.keep_alive():
+            with (
+                work.keep_alive.long_statement(),
+                outside_transaction(work.session.connection, lock_timeout_ms=LOCK_TIMEOUT_MS),
+            ):
                 work.session.connection.execute(statement)
         except psycopg.Error as error:
             # It only saves space: the pass goes on without; a lost connection shows at the next batch.

@@ -48,6 +48,7 @@ class Work:
     table_id: int
     run: Run
     lease: Lease
+    keep_alive: KeepAlive
     tenant_numbers: list[int] | None
     """None: every tenant of the run."""
     progress: ProgressCallback | None
@@ -65,16 +66,6 @@ class Work:
     def ddl(self) -> Ddl:
         """How this table's DDL is tried."""
         return Ddl(self.retry, self.table.settings.lock_timeout_ms)
-
-    def keep_alive(self) -> KeepAlive:
-        """Return what keeps the lease alive while the body runs one long statement."""
-        return KeepAlive(
-            self.session,
-            self.lease,
-            table_name=self.table.qualified_name,
-            run_id=self.run.run_id,
-            table_id=self.table_id,
-        )
 
     def refuse_when_stopped(self) -> None:
         """Raise RunStopped when somebody asked this run to stop."""

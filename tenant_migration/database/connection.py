@@ -171,7 +171,8 @@ def bring_to_rest(connection: psycopg.Connection) -> None:
         if connection.info.transaction_status != pq.TransactionStatus.IDLE:
             connection.execute("ROLLBACK")
     except psycopg.Error:
-        connection.close()
+        if not connection.closed:  # a lost one still knows its target, for `open_another`
+            connection.close()
     except BaseException:  # interrupted again while rolling back: the newer interruption is raised
         connection.close()
         raise

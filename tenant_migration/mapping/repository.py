@@ -19,6 +19,13 @@ def mappings_table(config: MigrationConfig) -> sql.Identifier:
     return identifier(config.interface_schema, "tenant_org_mappings")
 
 
+def mapped_tenants(connection: psycopg.Connection, interface_schema: str) -> list[str]:
+    """Return every tenant that has a mapping."""
+    query = sql.SQL("SELECT tenant_id FROM {}").format(identifier(interface_schema, "tenant_org_mappings"))
+    with transaction(connection, read_only=True):
+        return [row[0] for row in connection.execute(query, {})]
+
+
 def list_mappings(
     connection: psycopg.Connection, config: MigrationConfig, status: str | None = None
 ) -> list[Mapping]:

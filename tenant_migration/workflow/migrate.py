@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.results import ProgressCallback, Selection, TableResult
 from tenant_migration.backfill.runs import Run, finish_run, start_run
@@ -32,6 +33,7 @@ from tenant_migration.errors import (
 from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.model import CheckResult
+from tenant_migration.mapping.repository import mapped_tenants
 from tenant_migration.planning.drift import refuse_if_changed
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
@@ -39,7 +41,6 @@ from tenant_migration.workflow.outcome import TableOutcome, describe_blocking, d
 from tenant_migration.workflow.pairs import pair_states, tenants_waiting_for_parents
 from tenant_migration.workflow.selection import (
     add_parents,
-    mapped_tenants,
     refuse_table_hazards,
     select_tables,
     select_tenants,
@@ -170,7 +171,7 @@ def migrate_table(
     except BaseException as error:
         with _note_of_failure(f"{table.qualified_name} of run {run.run_id}"):
             work.end_validation(error)
-            work.record(_ended_as(error).value, started, detail={"error": _sentence(error)})
+            work.record(state_after(error).value, started, detail={"error": reason_of(error)})
         raise
     rows = outcome.result.rows_migrated if outcome.result else 0
     detail: dict[str, object] | None = {"reason": outcome.reason} if outcome.reason else None
@@ -209,7 +210,7 @@ def attempt_table(
     except (RunStopped, DatabaseUnavailable):
         raise
     except (TenantMigrationError, psycopg.Error) as error:
-        return TableOutcome(table.qualified_name, "failed", _sentence(error))
+        return TableOutcome(table.qualified_name, "failed", reason_of(error))
 
 
 @dataclass(frozen=True)
@@ -279,8 +280,8 @@ class _TableWork:
         """Let no tenant stay in the state of checks that ended without the backfill taking over."""
         states = self._states_of(list(self.run.tenants))
         left = [tenant for tenant, state in states.items() if state == State.VALIDATING.value]
-        state = State.BLOCKED if isinstance(error, LeaseHeld) else _ended_as(error)
-        self._set_states(left, state, _sentence(error))
+        state = State.BLOCKED if isinstance(error, LeaseHeld) else state_after(error)
+        self._set_states(left, state, reason_of(error))
 
     def record(
         self,
@@ -428,7 +429,7 @@ def migrate(
 def abort(connection: psycopg.Connection, run: Run, error: BaseException) -> None:
     """Close a run that could not go on, if the database can still be reached to say so."""
     with _note_of_failure(f"run {run.run_id}"):
-        _close(connection, run, _ended_as(error), _sentence(error), detail={"error": _sentence(error)})
+        _close(connection, run, state_after(error), reason_of(error), detail={"error": reason_of(error)})
 
 
 def _close(
@@ -462,15 +463,11 @@ def _note_of_failure(what: str) -> Iterator[None]:
         _log.warning("that %s ended could not be recorded: %s", what, error)
 
 
-def _ended_as(error: BaseException) -> State:
-    """Return how an interrupted run ended: by somebody's will, or by a failure."""
-    wanted = isinstance(error, RunStopped) or not isinstance(error, Exception)
-    return State.CANCELLED if wanted else State.FAILED
-
-
 def _refuse_pending_parents(connection: psycopg.Connection, config: MigrationConfig, scope: Scope) -> None:
     in_run = frozenset(table.qualified_name for table in scope.tables)
-    tenants = list(scope.tenants) if scope.tenants is not None else mapped_tenants(connection, config)
+    tenants = scope.tenants
+    if tenants is None:
+        tenants = tuple(mapped_tenants(connection, config.interface_schema))
     lines = []
     for table in scope.tables:
         waiting = tenants_waiting_for_parents(connection, table, tenants, parents_in_run=in_run)
@@ -513,9 +510,3 @@ def _refuse_unmapped_tenants(
             "map them (`mappings --import`), list them in validation.allowed_unmapped_tenants, "
             "or choose tenants"
         )
-
-
-def _sentence(error: BaseException) -> str:
-    if isinstance(error, (TenantMigrationError, psycopg.Error)):
-        return str(error).strip()
-    return f"{type(error).__name__}: {error}".strip()

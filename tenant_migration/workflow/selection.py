@@ -6,12 +6,10 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 import psycopg
-from psycopg import sql
 
 from tenant_migration.config import MigrationConfig
-from tenant_migration.database.connection import transaction
 from tenant_migration.errors import Refused, UnknownTable, UnknownTenant
-from tenant_migration.mapping.repository import mappings_table
+from tenant_migration.mapping.repository import mapped_tenants
 from tenant_migration.planning.model import Plan, TablePlan
 
 _NAMES_SHOWN = 5
@@ -55,7 +53,7 @@ def select_tenants(
     if tenants is None:
         return None
     asked = list(dict.fromkeys(tenants))
-    mapped = set(mapped_tenants(connection, config))
+    mapped = set(mapped_tenants(connection, config.interface_schema))
     for tenant in asked:
         if tenant not in mapped:
             raise UnknownTenant(
@@ -63,13 +61,6 @@ def select_tenants(
                 "`tenant-migration mappings --list` shows those that have one"
             )
     return asked
-
-
-def mapped_tenants(connection: psycopg.Connection, config: MigrationConfig) -> list[str]:
-    """Return every tenant that has a mapping."""
-    query = sql.SQL("SELECT tenant_id FROM {}").format(mappings_table(config))
-    with transaction(connection, read_only=True):
-        return [row[0] for row in connection.execute(query, {})]
 
 
 def add_parents(plan: Plan, tables: Iterable[TablePlan]) -> list[TablePlan]:

@@ -156,7 +156,7 @@ def test_an_interrupt_keeps_what_is_committed_and_gives_the_lease_back(
     assert 300 <= done < 960
     assert world.one("SELECT count(*) FROM tenant_migration.leases") == 0
     assert world.sql("SELECT state, reason FROM tenant_migration.table_runs") == [
-        ("cancelled", "interrupted by KeyboardInterrupt")
+        ("cancelled", "the run was interrupted by Ctrl-C (KeyboardInterrupt)")
     ]
     world.assert_journal_is_exact("public.claims", before=set())
     assert world.migrate("public.claims").rows_migrated == 960 - done

@@ -7,7 +7,7 @@ from psycopg import sql
 from tenant_migration.backfill.bulk import leaves_of
 from tenant_migration.backfill.structure.created_objects import confirm_indexes
 from tenant_migration.backfill.structure.foreign_key import ensure_foreign_key, foreign_key_exists
-from tenant_migration.backfill.structure.index import ensure_index, index_exists
+from tenant_migration.backfill.structure.index import ensure_index, index_exists, is_being_built
 from tenant_migration.backfill.target import of_row, type_name
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import transaction
@@ -43,28 +43,31 @@ def build_structure(work: Work, *, rows_left: int = 0) -> None:
         )
         return
     if index_waits:
-        work.tally.created += ensure_index(work)
+        ensure_index(work)
     if key_waits:
-        work.tally.created += ensure_foreign_key(work)
+        ensure_foreign_key(work)
 
 
 def _why_it_waits(work: Work, rows_left: int) -> str | None:
     """Say what the structure waits for, or None when it can be built now."""
     if work.table.settings.build_index == "finalize":
-        return "built by `tenant-migration finalize`"
+        return "build_index of this table is finalize, so no migration builds it"
     if work.table.settings.build_index == "early":
         return None
     if rows_left:
         return f"{rows_left:,} rows are still without an organization"
-    if work.tenant_numbers is not None and _others_left(work):
+    for_some = work.tenant_numbers is not None  # runs over other tenants have leases of their own
+    if for_some and _others_left(work):
         return "rows of other tenants are still without an organization"
+    if for_some and is_being_built(work.session.connection, work.table):
+        return "another run builds it at this moment"
     return None
 
 
 def _others_left(work: Work) -> bool:
     """Say whether any row of a tenant with a mapping, selected or not, has no organization."""
-    connection = work.session.connection
     for leaf in leaves_of(work):
+        connection = work.session.connection
         statement = sql.SQL(_ANY_LEFT).format(
             mappings=identifier(work.plan.interface_schema, "tenant_org_mappings"),
             type=type_name(work.table.tenant_column),
@@ -73,7 +76,10 @@ def _others_left(work: Work) -> bool:
             equals=sql.SQL(work.table.tenant_column.equality.replace("%", "%%")),
             organization=of_row(work.table.organization_column),
         )
-        with transaction(connection, statement_timeout_ms=0, read_only=True):
+        with (
+            work.keep_alive.long_statement(),
+            transaction(connection, statement_timeout_ms=0, read_only=True),
+        ):
             connection.execute("SELECT set_config('enable_nestloop', 'off', true)")
             row = connection.execute(statement, {"key_type": work.table.tenant_column.quoted_type}).fetchone()
         if row and row[0]:

@@ -12,7 +12,7 @@ from psycopg import sql
 from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.leaves import read_leaves
 from tenant_migration.backfill.structure import created_objects
-from tenant_migration.backfill.structure.names import object_name
+from tenant_migration.backfill.structure.names import free_name
 from tenant_migration.backfill.work import Work
 from tenant_migration.catalog.model import TableName
 from tenant_migration.database.connection import transaction
@@ -88,7 +88,7 @@ def missing_foreign_keys(
         if any(valid for _, valid in found):
             continue
         not_valid = on in relations or not leaf_by_leaf
-        name = found[0][0] if found else object_name(on.name, table.organization_column, "fkey")
+        name = found[0][0] if found else _name_on(connection, table, on)
         if not found:
             statements.append(add_foreign_key_statement(table, on, name, organizations, not_valid=not_valid))
         if found or not_valid:
@@ -100,23 +100,32 @@ def _leaf_by_leaf(connection: psycopg.Connection, table: TablePlan) -> bool:
     return table.partitioned and connection.info.server_version < _NOT_VALID_ON_PARTITIONED
 
 
-def ensure_foreign_key(work: Work) -> list[str]:
-    """Add and validate the foreign key; return what was created.
+def _name_on(connection: psycopg.Connection, table: TablePlan, on: TableName) -> str:
+    def is_taken(name: str) -> bool:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s)",
+            (_regclass(on), name),
+        ).fetchone()
+        return bool(row and row[0])
+
+    return free_name(is_taken, on.name, table.organization_column, "fkey")
+
+
+def ensure_foreign_key(work: Work) -> None:
+    """Add and validate the foreign key.
 
     Raises:
         OperationFailed: rows name an organization that does not exist (values that were there before).
     """
-    created: list[str] = []
     connection = work.session.connection
     leaf_by_leaf = _leaf_by_leaf(connection, work.table)
     if leaf_by_leaf:
         for leaf in read_leaves(connection, work.table):
-            _ensure_on(work, leaf.name, created, not_valid=True)
-    _ensure_on(work, work.table.name, created, not_valid=not leaf_by_leaf)
-    return created
+            _ensure_on(work, leaf.name, not_valid=True)
+    _ensure_on(work, work.table.name, not_valid=not leaf_by_leaf)
 
 
-def _ensure_on(work: Work, on: TableName, created: list[str], *, not_valid: bool) -> None:
+def _ensure_on(work: Work, on: TableName, *, not_valid: bool) -> None:
     connection = work.session.connection
     found = _foreign_keys(connection, work.table, on, work.plan.organizations)
     if any(valid for _, valid in found):
@@ -124,7 +133,7 @@ def _ensure_on(work: Work, on: TableName, created: list[str], *, not_valid: bool
     if found:
         _validate(work, on, found[0][0])
         return
-    name = object_name(on.name, work.table.organization_column, "fkey")
+    name = _name_on(connection, work.table, on)
     statement = add_foreign_key_statement(work.table, on, name, work.plan.organizations, not_valid=not_valid)
     made = created_objects.Object("foreign_key", on.schema, name, on, statement.as_string(connection))
     object_id = created_objects.register(connection, made, table_id=work.table_id, run_id=work.run.run_id)
@@ -136,17 +145,17 @@ def _ensure_on(work: Work, on: TableName, created: list[str], *, not_valid: bool
         created_objects.mark_created(within, object_id)
 
     work.ddl.run(str(made), add)
+    work.tally.created.append(str(made))
     failpoints.reach(failpoints.FOREIGN_KEY_ADDED)
     if not_valid:
         _validate(work, on, name)
-    created.append(str(made))
 
 
 def _validate(work: Work, on: TableName, name: str) -> None:
     """Check the rows that were there before the key: a scan that blocks neither reads nor writes."""
     try:
         with (
-            work.keep_alive(),
+            work.keep_alive.long_statement(),
             transaction(work.session.connection, lock_timeout_ms=60_000, statement_timeout_ms=0),
         ):
             work.session.connection.execute(validate_statement(on, name))

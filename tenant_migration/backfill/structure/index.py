@@ -16,15 +16,16 @@ from psycopg import sql
 from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.retry import message_of
 from tenant_migration.backfill.structure import created_objects
-from tenant_migration.backfill.structure.names import object_name
+from tenant_migration.backfill.structure.names import free_name
 from tenant_migration.backfill.work import Work
 from tenant_migration.catalog.model import TableName
+from tenant_migration.database.connection import outside_transaction
 from tenant_migration.errors import OperationFailed, Reaction, reaction_to
 from tenant_migration.planning.model import TablePlan
 
-_CLEAN_UP_LOCK_TIMEOUT = "10s"
+_CLEAN_UP_LOCK_TIMEOUT_MS = 10_000
 """When the run is being stopped: what cannot be dropped so soon is dropped by the next run."""
-_LOCK_TIMEOUT = "10min"
+_LOCK_TIMEOUT_MS = 600_000
 """A concurrent build waits for older transactions to end, blocking nobody meanwhile: the limit may be
 long."""
 
@@ -91,6 +92,16 @@ def index_exists(connection: psycopg.Connection, table: TablePlan) -> bool:
     return any(found.valid for found in _indexes(connection, table, _tree(connection, table)[0].oid))
 
 
+def is_being_built(connection: psycopg.Connection, table: TablePlan) -> bool:
+    """Say whether somebody else builds any index of the table at this moment: it looks INVALID meanwhile."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database()"
+        " AND relid = ANY (%s::oid[]) AND pid <> pg_backend_pid())",
+        ([node.oid for node in _tree(connection, table)],),
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def create_index_statement(table: TablePlan, on: TableName, name: str, *, partitioned: bool) -> sql.Composed:
     """Build the statement: concurrent for a table with rows, ON ONLY for a parent of partitions."""
     text = "CREATE INDEX {} ON ONLY {} ({})" if partitioned else "CREATE INDEX CONCURRENTLY {} ON {} ({})"
@@ -102,34 +113,52 @@ def create_index_statement(table: TablePlan, on: TableName, name: str, *, partit
 def missing_indexes(connection: psycopg.Connection, table: TablePlan) -> list[sql.Composed]:
     """Return the statements that `ensure_index` would build indexes with. Reads only."""
     return [
-        create_index_statement(table, node.name, _name_on(table, node), partitioned=not node.is_leaf)
+        create_index_statement(
+            table, node.name, _name_on(connection, table, node), partitioned=not node.is_leaf
+        )
         for node in _tree(connection, table)
         if not any(index.valid for index in _indexes(connection, table, node.oid))
     ]
 
 
-def _name_on(table: TablePlan, node: _Node) -> str:
-    return object_name(node.name.name, table.organization_column, "idx")
+def _name_on(connection: psycopg.Connection, table: TablePlan, node: _Node) -> str:
+    """Return the name of an INVALID one that we left, which is dropped first; else one that nobody has."""
+    for index in _invalid_of_ours(connection, table, node):
+        return index.name.name
+
+    def is_taken(name: str) -> bool:
+        relation = sql.Identifier(node.name.schema, name).as_string()
+        row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (relation,)).fetchone()
+        return bool(row and row[0])
+
+    return free_name(is_taken, node.name.name, table.organization_column, "idx")
 
 
-def ensure_index(work: Work) -> list[str]:
-    """Build the index, on every table of the partition tree; return what was created.
+def _invalid_of_ours(connection: psycopg.Connection, table: TablePlan, node: _Node) -> list[_Found]:
+    """Return INVALID indexes that an interrupted build of ours left; never another's."""
+    return [
+        index
+        for index in _indexes(connection, table, node.oid)
+        if not (index.valid or index.attached)
+        and created_objects.is_registered(connection, "index", index.name.schema, index.name.name, node.name)
+    ]
+
+
+def ensure_index(work: Work) -> None:
+    """Build the index, on every table of the partition tree.
 
     Raises:
         OperationFailed: it could not be built in the configured number of attempts.
     """
-    connection = work.session.connection
-    created: list[str] = []
     built: dict[int, TableName] = {}
-    for node in _tree(connection, work.table):
-        built[node.oid] = _ensure_on(work, node, created)
+    for node in _tree(work.session.connection, work.table):
+        built[node.oid] = _ensure_on(work, node)
         if node.parent_oid in built:
             _attach(work, parent=built[node.parent_oid], node=node, child=built[node.oid])
     failpoints.reach(failpoints.INDEX_BUILT)
-    return created
 
 
-def _ensure_on(work: Work, node: _Node, created: list[str]) -> TableName:
+def _ensure_on(work: Work, node: _Node) -> TableName:
     """Return the index of one table of the tree, built when it is missing or INVALID."""
     connection = work.session.connection
     found = _indexes(connection, work.table, node.oid)
@@ -138,7 +167,7 @@ def _ensure_on(work: Work, node: _Node, created: list[str]) -> TableName:
     ]  # a parent's is INVALID until all attach
     if usable:
         return usable[0].name
-    name = _name_on(work.table, node)
+    name = _name_on(connection, work.table, node)
     statement = create_index_statement(work.table, node.name, name, partitioned=not node.is_leaf)
     made = created_objects.Object("index", node.name.schema, name, node.name, statement.as_string(connection))
     object_id = created_objects.register(connection, made, table_id=work.table_id, run_id=work.run.run_id)
@@ -146,7 +175,7 @@ def _ensure_on(work: Work, node: _Node, created: list[str]) -> TableName:
     if node.is_leaf:
         _build_concurrently(work, node, TableName(node.name.schema, name), statement)
         failpoints.reach(failpoints.INDEX_VALID)
-        created_objects.mark_created(connection, object_id)
+        created_objects.mark_created(work.session.connection, object_id)
     else:
 
         def create(within: psycopg.Connection) -> None:
@@ -154,7 +183,7 @@ def _ensure_on(work: Work, node: _Node, created: list[str]) -> TableName:
             created_objects.mark_created(within, object_id)
 
         work.ddl.run(str(made), create)
-    created.append(str(made))
+    work.tally.created.append(str(made))
     return TableName(node.name.schema, name)
 
 
@@ -162,13 +191,15 @@ def _build_concurrently(work: Work, node: _Node, name: TableName, statement: sql
     """Build, look whether it is valid, and drop what is not, as often as allowed."""
     most = work.table.settings.retry_attempts
     for attempt in range(1, most + 1):
-        _drop_invalid(work, node, name)
         try:
-            with work.keep_alive():
-                _execute_long(work, statement)
+            with work.keep_alive.long_statement():
+                _drop_invalid(work, node, _LOCK_TIMEOUT_MS)
+                if not _is_built(work, node, name):  # perhaps by an attempt whose answer was lost
+                    with outside_transaction(work.session.connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
+                        work.session.connection.execute(statement)
         except psycopg.Error as error:
             if reaction_to(error.sqlstate, work.session.lost) is not Reaction.RETRY or attempt == most:
-                _clean_up(work, node, name)
+                _clean_up(work, node)
                 if attempt == most:
                     raise OperationFailed(
                         f"index {name}: gave up after {attempt} attempts ({message_of(error)}); old "
@@ -180,57 +211,38 @@ def _build_concurrently(work: Work, node: _Node, name: TableName, statement: sql
             work.clock.back_off(attempt, first_s=0.5, most_s=10.0)
             continue
         except BaseException:
-            _clean_up(work, node, name)
+            _clean_up(work, node)
             raise
-        if any(
-            index.valid and index.name == name
-            for index in _indexes(work.session.connection, work.table, node.oid)
-        ):
+        if _is_built(work, node, name):
             return
     raise OperationFailed(
         f"index {name} is INVALID after {most} attempts; look at the server's log, then run again"
     )
 
 
-def _execute_long(work: Work, statement: sql.Composed, lock_timeout: str = _LOCK_TIMEOUT) -> None:
-    """Execute one statement that cannot be in a transaction and may take long."""
+def _is_built(work: Work, node: _Node, name: TableName) -> bool:
+    indexes = _indexes(work.session.connection, work.table, node.oid)
+    return any(index.valid and index.name == name for index in indexes)
+
+
+def _drop_invalid(work: Work, node: _Node, lock_timeout_ms: int) -> None:
     connection = work.session.connection
-    try:
-        connection.execute(
-            "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', '0', false)",
-            (lock_timeout,),
+    for index in _invalid_of_ours(connection, work.table, node):
+        statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
+            sql.Identifier(index.name.schema, index.name.name)
         )
-        connection.execute(statement)
-    finally:
-        if not work.session.lost:
-            connection.execute("RESET lock_timeout")
-            connection.execute("RESET statement_timeout")
+        with outside_transaction(connection, lock_timeout_ms=lock_timeout_ms):
+            connection.execute(statement)
 
 
-def _drop_invalid(work: Work, node: _Node, name: TableName, lock_timeout: str = _LOCK_TIMEOUT) -> None:
-    """Drop the INVALID index of this name that an interrupted build of ours left; never another's."""
-    connection = work.session.connection
-    for index in _indexes(connection, work.table, node.oid):
-        if index.name != name or index.valid or index.attached:
-            continue
-        if created_objects.is_registered(connection, "index", name.schema, name.name, node.name):
-            _execute_long(
-                work,
-                sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(
-                    sql.Identifier(name.schema, name.name)
-                ),
-                lock_timeout,
-            )
-
-
-def _clean_up(work: Work, node: _Node, name: TableName) -> None:
+def _clean_up(work: Work, node: _Node) -> None:
     """Take an INVALID index away at once when the server can still be asked; else the next run does."""
     if work.session.lost:
         return
     try:
-        _drop_invalid(work, node, name, _CLEAN_UP_LOCK_TIMEOUT)
+        _drop_invalid(work, node, _CLEAN_UP_LOCK_TIMEOUT_MS)
     except psycopg.Error:
-        work.tally.waiting.append(f"INVALID index {name} is dropped by the next run")
+        work.tally.waiting.append(f"an INVALID index on {node.name} is dropped by the next run")
 
 
 def _attach(work: Work, *, parent: TableName, node: _Node, child: TableName) -> None:
