@@ -63,6 +63,11 @@ class PreviousValues:
     """Bare name in schema `tenant_migration`."""
     by_backup_column: bool
     """Whether the relation holds rows of several backups (`tenant_migration_backup_id`)."""
+    has_organization: bool = True
+    """Whether the table had its organization column when it was backed up; else no row had a value."""
+    journal_batch_id: int = 0
+    """Newest batch of the table's journal in the backup's snapshot. What was written by then, the backup
+    holds itself: of those entries the journal's own value is brought back."""
 
 
 @dataclass(frozen=True)
