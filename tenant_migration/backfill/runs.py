@@ -16,6 +16,7 @@ from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.ambiguity import ambiguous_keys
 from tenant_migration.backfill.results import Selection
 from tenant_migration.backfill.states import State
+from tenant_migration.backfill.stop import refuse_while_emergency
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.names import identifier
 from tenant_migration.errors import Refused, UnknownTenant
@@ -58,7 +59,7 @@ def start_run(
     3. Two tenants whose keys are equal in a type are refused: rows could not be told apart.
 
     Raises:
-        Refused: ambiguous keys.
+        Refused: the emergency switch is set, or keys are ambiguous.
         UnknownTenant: a selected tenant has no mapping.
     """
     chosen = selection or Selection()
@@ -70,6 +71,7 @@ def start_run(
         statement_timeout_ms=_STATEMENT_TIMEOUT_MS,
         isolation="repeatable read",  # checksum and keys of all types are of one state of the mapping
     ):
+        refuse_while_emergency(connection)
         run_id = _insert_run(connection, plan, kind, chosen, actor, dagster_run_id)
         tenants, checksum = _mapping(connection, plan, asked)
         _refuse_unknown(asked, tenants)

@@ -46,7 +46,7 @@ class Vacuum:
         work = self._work
         try:
             with (
-                work.keep_alive.long_statement(),
+                work.keep_alive.long_statement("a vacuum"),
                 outside_transaction(work.session.connection, lock_timeout_ms=LOCK_TIMEOUT_MS),
             ):
                 work.session.connection.execute(statement)

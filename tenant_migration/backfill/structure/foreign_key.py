@@ -155,7 +155,7 @@ def _validate(work: Work, on: TableName, name: str) -> None:
     """Check the rows that were there before the key: a scan that blocks neither reads nor writes."""
     try:
         with (
-            work.keep_alive.long_statement(),
+            work.keep_alive.long_statement(f"the validation of foreign key {name}"),
             transaction(work.session.connection, lock_timeout_ms=60_000, statement_timeout_ms=0),
         ):
             work.session.connection.execute(validate_statement(on, name))

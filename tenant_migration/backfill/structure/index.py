@@ -192,7 +192,7 @@ def _build_concurrently(work: Work, node: _Node, name: TableName, statement: sql
     most = work.table.settings.retry_attempts
     for attempt in range(1, most + 1):
         try:
-            with work.keep_alive.long_statement():
+            with work.keep_alive.long_statement(f"the build of index {name.name}"):
                 _drop_invalid(work, node, _LOCK_TIMEOUT_MS)
                 if not _is_built(work, node, name):  # perhaps by an attempt whose answer was lost
                     with outside_transaction(work.session.connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
