@@ -13,6 +13,7 @@ import psycopg
 
 from tenant_migration.backfill import failpoints
 from tenant_migration.database.connection import transaction
+from tenant_migration.errors import RunStopped
 
 
 class State(str, Enum):
@@ -140,11 +141,17 @@ def set_pair_states(
         rows_migrated: tenant number -> rows that now carry a value written by us (missing: 0); None:
         unchanged.
         rows_kept: tenant number -> rows whose own value was kept (missing: 0); None: unchanged.
+
+    Raises:
+        RunStopped: the run was cancelled and the state is no end: somebody else may have the pairs by now.
     """
     if not tenant_numbers:
         return
+    is_end = state in {State.FAILED, State.BLOCKED, State.CANCELLED}
     numbers = sorted(tenant_numbers)  # one order for everybody: two runs cannot lock the pairs crosswise
     with transaction(connection, lock_timeout_ms=10_000, statement_timeout_ms=120_000):
+        if not is_end:
+            _refuse_after_cancel(connection, run_id)
         connection.execute(
             _SET_PAIRS,
             {
@@ -162,6 +169,19 @@ def set_pair_states(
         )
         connection.execute("SELECT tenant_migration.refresh_mapping_status(%s::int4[])", (numbers,))
         failpoints.reach(failpoints.STATE_BEFORE_COMMIT)
+
+
+def _refuse_after_cancel(connection: psycopg.Connection, run_id: int) -> None:
+    """Raise RunStopped for a cancelled run; one that is not stays so until this transaction ends.
+
+    A process that was frozen while its run was cancelled and taken back must not call its pairs completed
+    when it comes to life again.
+    """
+    row = connection.execute(
+        "SELECT state FROM tenant_migration.runs WHERE run_id = %s FOR SHARE", (run_id,)
+    ).fetchone()
+    if row is not None and row[0] == State.CANCELLED.value:
+        raise RunStopped(f"run {run_id} was cancelled; what is done stays journaled. Run again to go on")
 
 
 _SET_TABLE_RUN = """
@@ -191,6 +211,6 @@ def set_table_run_state(
                 "state": state.value,
                 "reason": reason,
                 "actor": actor,
-                "finished": state in {State.COMPLETED, State.FAILED, State.CANCELLED},
+                "finished": state in {State.COMPLETED, State.FAILED, State.CANCELLED, State.ROLLED_BACK},
             },
         )

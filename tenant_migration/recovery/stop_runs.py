@@ -47,7 +47,8 @@ class WorkingRun:
     process_id: int
     tables: tuple[str, ...] | None
     """None: all."""
-    dagster_run_id: str | None
+    holds_lease: bool
+    """Whether it may write and gave a sign of life lately; without, it reads or is dead."""
 
     def __str__(self) -> str:
         """Name it for people."""
@@ -81,9 +82,9 @@ def working_runs(connection: psycopg.Connection, *, but: Sequence[int] = ()) -> 
         rows = connection.execute(stop_runs_sql.WORKING_RUNS, (list(but),)).fetchall()
     return tuple(
         WorkingRun(
-            run_id, kind, actor, host, process_id, None if tables is None else tuple(tables), dagster_run_id
+            run_id, kind, actor, host, process_id, None if tables is None else tuple(tables), holds_lease
         )
-        for run_id, kind, actor, host, process_id, tables, dagster_run_id in rows
+        for run_id, kind, actor, host, process_id, tables, holds_lease in rows
     )
 
 

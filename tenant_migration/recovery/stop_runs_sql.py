@@ -14,7 +14,9 @@ _OURS = "starts_with(translate(a.application_name, '-', '_'), 'tenant_migration'
 bears the name of the client that it serves now."""
 
 WORKING_RUNS = f"""
-SELECT r.run_id, r.kind, r.actor, r.host, r.process_id, r.selection -> 'tables', r.dagster_run_id
+SELECT r.run_id, r.kind, r.actor, r.host, r.process_id, r.selection -> 'tables',
+       EXISTS (SELECT FROM tenant_migration.leases AS l
+               WHERE l.run_id = r.run_id AND l.expires_at > clock_timestamp())
 FROM tenant_migration.runs AS r
 WHERE r.state IN {_WORKING} AND r.finished_at IS NULL AND r.run_id <> ALL (%s::int8[])
 ORDER BY r.run_id"""
