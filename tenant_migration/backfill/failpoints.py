@@ -44,7 +44,47 @@ EMPTY_CHECK_ADDED = "empty_check_added"
 EMPTY_CHECK_VALIDATED = "empty_check_validated"
 COLUMN_DROPPED = "column_dropped"
 
+BACKUP_REGISTERED = "backup_registered"
+BACKUP_RELATION_CREATED = "backup_relation_created"
+BACKUP_TABLE_COPIED = "backup_table_copied"
+BACKUP_BEFORE_COMMIT = "backup_before_commit"
+BACKUP_COMPLETED = "backup_completed"
+BACKUP_FILES_WRITTEN = "backup_files_written"
+BACKUP_EXPORTED = "backup_exported"
+
+ROLLBACK_CREATED = "rollback_created"
+ROLLBACK_LEASE_ACQUIRED = "rollback_lease_acquired"
+ROLLBACK_PAIRS_STARTED = "rollback_pairs_started"
+ROLLBACK_CURSORS_DROPPED = "rollback_cursors_dropped"
+ROLLBACK_KEPT_CLOSED = "rollback_kept_closed"
+ROLLBACK_BATCH_DIVIDED = "rollback_batch_divided"
+ROLLBACK_ROWS_RESET = "rollback_rows_reset"
+ROLLBACK_BEFORE_COMMIT = "rollback_before_commit"
+ROLLBACK_AFTER_COMMIT = "rollback_after_commit"
+ROLLBACK_ROW_FAILED = "rollback_row_failed"
+ROLLBACK_COUNTED = "rollback_counted"
+ROLLBACK_PAIRS_ENDED = "rollback_pairs_ended"
+
 OF_RECOVERY = (
+    BACKUP_REGISTERED,
+    BACKUP_RELATION_CREATED,
+    BACKUP_TABLE_COPIED,
+    BACKUP_BEFORE_COMMIT,
+    BACKUP_COMPLETED,
+    BACKUP_FILES_WRITTEN,
+    BACKUP_EXPORTED,
+    ROLLBACK_CREATED,
+    ROLLBACK_LEASE_ACQUIRED,
+    ROLLBACK_PAIRS_STARTED,
+    ROLLBACK_CURSORS_DROPPED,
+    ROLLBACK_KEPT_CLOSED,
+    ROLLBACK_BATCH_DIVIDED,
+    ROLLBACK_ROWS_RESET,
+    ROLLBACK_BEFORE_COMMIT,
+    ROLLBACK_AFTER_COMMIT,
+    ROLLBACK_ROW_FAILED,
+    ROLLBACK_COUNTED,
+    ROLLBACK_PAIRS_ENDED,
     FOREIGN_KEY_DROPPED,
     INDEX_DROPPED,
     EMPTY_CHECK_REGISTERED,

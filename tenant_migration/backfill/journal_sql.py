@@ -141,7 +141,8 @@ def rows_by_tenant(table_id: int, *, by_index: bool) -> sql.Composed:
         journal=journal_name(table_id),
         open=is_open(sql.Identifier("number")),
         of_tenants=sql.SQL(
-            " AND j.tenant_numbers && %(tenant_numbers)s::int4[] AND number = ANY (%(tenant_numbers)s::int4[])"
+            " AND j.tenant_numbers && %(tenant_numbers)s::int4[]"
+            " AND number = ANY (%(tenant_numbers)s::int4[])"
             if by_index
             else ""
         ),

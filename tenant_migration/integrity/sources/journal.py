@@ -12,8 +12,8 @@
 
 The layout of `tenant_migration.journal_<table_id>`: one row a batch; `tenant_numbers[i]`, `key_1[i]`,
 `key_2[i]`, ... belong to one row of the table; phase `kept` records values that were there and stay
-(`previous_values`). The written value is the run's organization of the tenant. What a rollback undid is closed:
-a batch by `closed_at`, one tenant's entries of it by `closed_tenants`.
+(`previous_values`). The written value is the run's organization of the tenant. What a rollback undid is
+closed: a batch by `closed_at`, one tenant's entries of it by `closed_tenants`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ FROM entries AS e GROUP BY {keys}
 _KEPT_ROWS = """
 SELECT {keys}, e.kept_value
 FROM {journal} AS j
-CROSS JOIN LATERAL unnest(j.tenant_numbers, j.previous_values, {arrays}) AS e(tenant_number, kept_value, {names})
+CROSS JOIN LATERAL unnest(j.tenant_numbers, j.previous_values, {arrays})
+    AS e(tenant_number, kept_value, {names})
 WHERE j.phase = 'kept' AND {open} AND e.tenant_number <> ALL (j.closed_tenants)
 """
 

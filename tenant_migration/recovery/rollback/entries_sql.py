@@ -1,0 +1,139 @@
+"""The open entries of some batches as a common table expression: what every statement of a step begins with.
+
+    entry (batch_id, written_in, tenant_number, key_1, ..., previous_value, written)
+
+`written` is what we wrote (the run's organization of the tenant), `previous_value` what was there before,
+`written_in` the number of the batch that wrote it. Parameters: `batch_ids`, and `tenant_numbers` when some
+tenants only are rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from tenant_migration.backfill.claims_sql import claims_name
+from tenant_migration.backfill.journal_sql import is_open, journal_name, key_columns, written_in
+from tenant_migration.backfill.target import of_row, text
+from tenant_migration.database.names import identifier
+from tenant_migration.planning.model import TablePlan
+from tenant_migration.recovery.results import PreviousValues
+
+_ENTRIES = """
+entry AS MATERIALIZED (
+    SELECT j.batch_id, {written_in} AS written_in, e.tenant_number, {keys},
+           {previous_value} AS previous_value, w.organization_id AS written{more}
+    FROM {journal} AS j
+    CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}, j.previous_values)
+        AS e (tenant_number, {names}, previous_value)
+    JOIN tenant_migration.run_tenants AS w
+        ON w.run_id = j.run_id AND w.key_type = {key_type} AND w.tenant_number = e.tenant_number{source}
+    WHERE j.batch_id = ANY (%(batch_ids)s::int8[]) AND {open}{in_scope})"""
+
+_SOURCE = """
+    LEFT JOIN {relation} AS b ON {same_key}{of_backup}"""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """How the entries of one table are read."""
+
+    table: TablePlan
+    table_id: int
+    for_some: bool
+    """Only entries of the tenants `tenant_numbers`."""
+    previous: PreviousValues | None = None
+
+    @property
+    def key_names(self) -> list[sql.Identifier]:
+        """The key's columns in `entry`."""
+        return [sql.Identifier(column.name) for column in key_columns(self.table)]
+
+    @property
+    def relation(self) -> sql.Composed:
+        """The table as a target: a partitioned one through its root, since rows may have moved."""
+        only = sql.SQL("" if self.table.partitioned else "ONLY ")
+        return only + identifier(self.table.schema_name, self.table.table_name)
+
+    @property
+    def organization(self) -> sql.Composed:
+        """The row's organization."""
+        return of_row(self.table.organization_column)
+
+    def same_row(self) -> sql.Composed:
+        """Build the condition that row `t` is the one that `e` names, by the key's own equality."""
+        return self._key_condition([of_row(column.name) for column in self.table.key_columns])
+
+    def same_claim(self) -> sql.Composed:
+        """Build the condition that claim `c` is of the row that `e` names, and newer than our write."""
+        keys = self._key_condition([sql.SQL("c.{}").format(name) for name in self.key_names])
+        return keys + sql.SQL(" AND c.after_batch >= e.written_in")
+
+    def _key_condition(self, others: Sequence[sql.Composable]) -> sql.Composed:
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} {} e.{}").format(other, sql.SQL(column.equality.replace("%", "%%")), name)
+            for other, column, name in zip(others, self.table.key_columns, self.key_names, strict=True)
+        )
+
+    def row_key(self) -> sql.Composed:
+        """Build the entry's key as jsonb of texts: what lists and messages show."""
+        pairs = [
+            sql.SQL("{}::text, e.{}::text").format(text(column.name), name)
+            for column, name in zip(self.table.key_columns, self.key_names, strict=False)
+        ] or [sql.SQL("'ctid'::text, e.row_ctid::text").format()]
+        return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+
+    def claims(self) -> sql.Identifier:
+        """Return the quoted name of the table's claims."""
+        return claims_name(self.table_id)
+
+    def expression(self, *, more: sql.Composable | None = None) -> sql.Composed:
+        """Build `entry AS MATERIALIZED (...)`.
+
+        Args:
+            more: further columns, of the batch `j`, each with a comma before it.
+        """
+        names = self.key_names
+        return sql.SQL(_ENTRIES).format(
+            written_in=written_in(),
+            keys=sql.SQL(", ").join(sql.SQL("e.{}").format(name) for name in names),
+            previous_value=self._previous_value(),
+            more=more or sql.SQL(""),
+            journal=journal_name(self.table_id),
+            arrays=sql.SQL(", ").join(sql.SQL("j.{}").format(name) for name in names),
+            names=sql.SQL(", ").join(names),
+            key_type=text(self.table.tenant_column.quoted_type),
+            source=self._source(),
+            open=is_open(sql.SQL("e.tenant_number")),
+            in_scope=sql.SQL(
+                " AND e.tenant_number = ANY (%(tenant_numbers)s::int4[])" if self.for_some else ""
+            ),
+        )
+
+    def _previous_value(self) -> sql.Composable:
+        if self.previous is None:
+            return sql.SQL("e.previous_value")
+        # A row that the backup does not have came after it: what the journal says of it holds.
+        key = identifier(self.table.key_columns[0].name)
+        return sql.SQL("CASE WHEN b.{} IS NULL THEN e.previous_value ELSE b.{} END").format(
+            key, identifier(self.table.organization_column)
+        )
+
+    def _source(self) -> sql.Composable:
+        if self.previous is None:
+            return sql.SQL("")
+        same_key = self._key_condition(
+            [sql.SQL("b.{}").format(identifier(column.name)) for column in self.table.key_columns]
+        )
+        of_backup = (
+            sql.SQL(" AND b.tenant_migration_backup_id = {}").format(sql.Literal(self.previous.backup_id))
+            if self.previous.by_backup_column
+            else sql.SQL("")
+        )
+        return sql.SQL(_SOURCE).format(
+            relation=sql.Identifier("tenant_migration", self.previous.relation),
+            same_key=same_key,
+            of_backup=of_backup,
+        )

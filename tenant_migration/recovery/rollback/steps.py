@@ -1,0 +1,268 @@
+"""Executes steps: one transaction each, over some batches of the journal, the newest first.
+
+1. `gate`: the lease is locked against a takeover, the batches against another tenant's rollback, which may
+   divide them; a stop that was asked for is heeded.
+2. `reset` brings the previous values back where the organization still is what we wrote. PostgreSQL looks
+   again at the newest version of a row under its lock, so a value that the application wrote is never lost.
+3. In a further statement, with a newer snapshot, claims are looked for. What the application wrote before we
+   locked a row was committed before, its claim with it, so this snapshot has them all. When a row that was
+   just reset is claimed (the application wrote the very same value itself, within these milliseconds), the
+   transaction is rolled back and the step is done again with the rows locked by a statement of their own
+   before they are compared: then the comparison's snapshot is newer than the locks.
+4. `judge` runs when an entry was not reset, or any claim is there: it finds out which rows were changed or
+   deleted, and records them.
+5. `close` closes the entries and raises the counters.
+
+Locking first always would be equally exact and costs one more visit and one more WAL record a row.
+
+A claim that is known when the step begins is left out by `reset` itself. When several batches are taken
+together and a key is there twice, nothing is reset: they are taken one by one, since the older entry can only
+be compared once the newer one is undone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from tenant_migration.backfill import failpoints
+from tenant_migration.backfill.retry import message_of
+from tenant_migration.database.connection import transaction
+from tenant_migration.errors import OperationFailed, Reaction, reaction_to
+from tenant_migration.recovery.rollback import gate, steps_sql
+from tenant_migration.recovery.rollback.dividing import divide
+from tenant_migration.recovery.rollback.failed import set_aside
+from tenant_migration.recovery.rollback.scope import Batch
+from tenant_migration.recovery.rollback.work import Work
+
+_FIRST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 5.0
+_LOCKED_ATTEMPTS_BEFORE_SPLIT = 3
+"""Lock timeouts of the same step before it is halved: the rows that are not locked go on."""
+_LOCKED_ROWS_MOST = 20
+"""Rows that may be left alone because they stayed locked; more are no accident."""
+_TIMED_OUT_SHARE = 0.9
+"""A statement cancelled before this share of its timeout was cancelled by somebody, not by the timeout."""
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """A step that was done, perhaps in parts."""
+
+    entries: int
+    elapsed_ms: float
+    """Of its longest part."""
+    waited: bool
+    """It was tried again or divided: its time says nothing about its size."""
+    too_much: bool
+    """The server said that it was too much at once."""
+    failed: tuple[int, ...] = ()
+    """Batches whose entry stays open: the database refused the reset."""
+
+
+class _ClaimedError(Exception):
+    """A row that was just reset is claimed: lock first."""
+
+
+class _KeyTwiceError(Exception):
+    """A key is in two of the batches: one by one."""
+
+
+class _NotResetError(Exception):
+    """Something of the application, a trigger, kept a row from being reset as asked."""
+
+
+class Steps:
+    """Executes the steps of one table's rollback."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._entries = gate.entries_of(work)
+        self._locked_rows_left = 0
+        self._statements: dict[tuple[bool, bool], bytes] = {}
+
+    def run(self, batches: Sequence[Batch]) -> StepOutcome:
+        """Take these batches back: retry, halve, leave single rows, until it is done.
+
+        Raises:
+            LeaseLost, RunStopped: nothing of the last transaction was written.
+            OperationFailed: attempts are spent, or too many rows stayed locked.
+            psycopg.Error: an error that no other attempt could change.
+        """
+        attempts: Counter[Reaction] = Counter()
+        locks_first = False
+        while True:
+            started = self._work.clock.monotonic()
+            try:
+                outcome = self._execute(batches, locks_first=locks_first)
+            except _ClaimedError:
+                locks_first = True
+                continue
+            except _KeyTwiceError:
+                return self._one_by_one(batches)
+            except _NotResetError as error:
+                return self._in_parts(batches, Reaction.QUARANTINE, str(error), None)
+            except psycopg.Error as error:
+                reaction = self._reaction(error, self._work.clock.monotonic() - started)
+                attempts[reaction] += 1
+                if reaction is Reaction.STOP:
+                    raise
+                if reaction is Reaction.RETRY and not self._give_up_waiting(error, attempts[reaction]):
+                    self._wait(attempts[reaction], error)
+                    continue
+                return self._in_parts(batches, reaction, message_of(error), error)
+            if not attempts and not locks_first:
+                return outcome
+            return StepOutcome(outcome.entries, outcome.elapsed_ms, True, outcome.too_much, outcome.failed)
+
+    def _execute(self, batches: Sequence[Batch], *, locks_first: bool) -> StepOutcome:
+        """Do the batches in one transaction."""
+        work, entries = self._work, self._entries
+        connection = work.session.connection
+        settings = work.table.settings
+        parameters = gate.parameters_of(work, [batch.batch_id for batch in batches])
+        work.keep_alive.renew_when_due(connection)
+        started = work.clock.monotonic()
+        with transaction(
+            connection,
+            lock_timeout_ms=settings.lock_timeout_ms,
+            statement_timeout_ms=settings.statement_timeout_ms,
+        ):
+            any_claims = gate.enter(connection, work, [batch.batch_id for batch in batches])
+            if locks_first:
+                connection.execute(steps_sql.lock(entries), parameters)
+            reset = self._reset_statement(several=len(batches) > 1, skips_claimed=any_claims or locks_first)
+            twice, found, restored, not_as_asked = _one(connection.execute(reset, parameters))
+            if twice:
+                raise _KeyTwiceError
+            if not_as_asked:
+                raise _NotResetError(
+                    "a trigger of the table wrote another organization than the one asked for"
+                )
+            failpoints.reach(failpoints.ROLLBACK_ROWS_RESET)
+            ours_again = connection.execute(steps_sql.own_settings(entries, has_claims=work.has_claims))
+            changed = deleted = 0
+            if _one(ours_again)[-1] or restored < found:
+                changed, deleted = self._judge(connection, parameters)
+            if restored + changed + deleted != found:
+                raise OperationFailed(
+                    f"{work.name}: {found:,} entries of the journal, but {restored:,} restored,"
+                    f" {changed:,} changed and {deleted:,} deleted; nothing of this step was written"
+                )
+            counts = {"restored": restored, "changed": changed, "deleted": deleted, "steps": 1}
+            closed = _one(connection.execute(steps_sql.close(entries), {**parameters, **counts}))[0]
+            failpoints.reach(failpoints.ROLLBACK_BEFORE_COMMIT)
+        failpoints.reach(failpoints.ROLLBACK_AFTER_COMMIT)
+        elapsed_ms = (work.clock.monotonic() - started) * 1000
+        work.tally.rows_closed = closed
+        work.tally.batches += 1
+        work.report(batch_rows=found, batch_ms=elapsed_ms)
+        return StepOutcome(found, elapsed_ms, False, False)
+
+    def _judge(self, connection: psycopg.Connection, parameters: dict[str, object]) -> tuple[int, int]:
+        """Record what was left alone; return how many rows were changed and deleted."""
+        statement = steps_sql.judge(self._entries, has_claims=self._work.has_claims)
+        changed, deleted, claimed, unexplained = _one(connection.execute(statement, parameters))
+        if claimed:
+            raise _ClaimedError
+        if unexplained:
+            raise _NotResetError("a trigger of the table kept the row from being written")
+        return changed, deleted
+
+    def _reset_statement(self, *, several: bool, skips_claimed: bool) -> bytes:
+        """Return the statement; composed once for each form, since a step is short."""
+        form = (several, skips_claimed)
+        if form not in self._statements:
+            self._statements[form] = steps_sql.reset(
+                self._entries, several=several, skips_claimed=skips_claimed
+            ).as_bytes(self._work.session.connection)
+        return self._statements[form]
+
+    def _one_by_one(self, batches: Sequence[Batch]) -> StepOutcome:
+        return _sum_up([self.run([batch]) for batch in batches], too_much=False)
+
+    def _in_parts(
+        self, batches: Sequence[Batch], reaction: Reaction, message: str, error: psycopg.Error | None
+    ) -> StepOutcome:
+        """Do the step in two halves; at one row, leave it and say why."""
+        too_much = reaction is Reaction.SPLIT
+        if len(batches) > 1:
+            middle = len(batches) // 2
+            return _sum_up([self.run(batches[:middle]), self.run(batches[middle:])], too_much=too_much)
+        (batch,) = batches
+        if batch.rows > 1:
+            parts = divide(self._work, batch, (batch.rows + 1) // 2)
+            return _sum_up([self.run([part]) for part in parts], too_much=too_much)
+        if reaction is Reaction.RETRY:
+            self._locked_rows_left += 1
+            if self._locked_rows_left > _LOCKED_ROWS_MOST:
+                raise OperationFailed(
+                    f"{self._work.name}: more than {_LOCKED_ROWS_MOST} rows stayed locked by others; what is "
+                    "done stays. Run again when the table is less busy"
+                ) from error
+        set_aside(self._work, batch, message)
+        return StepOutcome(1, 0.0, True, too_much, (batch.batch_id,))
+
+    def _reaction(self, error: psycopg.Error, elapsed_s: float) -> Reaction:
+        reaction = reaction_to(error.sqlstate, self._work.session.lost)
+        limit_s = self._work.table.settings.statement_timeout_ms / 1000
+        if isinstance(error, psycopg.errors.QueryCanceled) and elapsed_s < _TIMED_OUT_SHARE * limit_s:
+            return Reaction.RETRY  # somebody cancelled it; the gate says whether the run is to stop
+        return reaction
+
+    def _give_up_waiting(self, error: psycopg.Error, attempt: int) -> bool:
+        """Say whether to stop repeating the step as it is: halve it, or leave a locked row."""
+        most = self._work.table.settings.retry_attempts
+        if isinstance(error, psycopg.errors.LockNotAvailable) and self._a_row_is_locked(attempt):
+            return attempt >= min(most, _LOCKED_ATTEMPTS_BEFORE_SPLIT)
+        if attempt >= most:
+            raise OperationFailed(
+                f"{self._work.name}: gave up after {attempt} attempts of one step; last error "
+                f"{error.sqlstate}: {message_of(error)}. What is done stays; run again"
+            ) from error
+        return False
+
+    def _a_row_is_locked(self, attempt: int) -> bool:
+        """Say whether it is a row that somebody holds, and not the whole table: then the others can go on."""
+        if attempt < _LOCKED_ATTEMPTS_BEFORE_SPLIT:
+            return False
+        work = self._work
+        try:
+            with transaction(work.session.connection, lock_timeout_ms=work.table.settings.lock_timeout_ms):
+                work.session.connection.execute(
+                    sql.SQL("LOCK TABLE ONLY {} IN ROW EXCLUSIVE MODE").format(
+                        sql.Identifier(work.table.schema_name, work.table.table_name)
+                    )
+                )
+        except psycopg.Error:  # the table is locked; whatever else it is, another attempt meets it too
+            return False
+        return True
+
+    def _wait(self, attempt: int, error: psycopg.Error) -> None:
+        work = self._work
+        work.report(reason=f"trying again: {message_of(error)}")
+        if work.session.lost:
+            work.session.reconnect(work.table.settings.retry_attempts)
+        else:
+            work.clock.back_off(attempt, first_s=_FIRST_WAIT_S, most_s=_LONGEST_WAIT_S)
+
+
+def _sum_up(parts: Sequence[StepOutcome], *, too_much: bool) -> StepOutcome:
+    return StepOutcome(
+        sum(part.entries for part in parts),
+        max(part.elapsed_ms for part in parts),
+        waited=True,
+        too_much=too_much or any(part.too_much for part in parts),
+        failed=tuple(number for part in parts for number in part.failed),
+    )
+
+
+def _one(cursor: psycopg.Cursor) -> tuple[int, ...]:
+    row = cursor.fetchone()
+    if row is None:
+        raise RuntimeError("an aggregate gave no row")
+    return row
