@@ -82,7 +82,11 @@ class BackedUpTable:
     checksum: str
     """Of the source, in the backup's snapshot: an order-independent sum over every column."""
     verified: bool
-    """Whether the copy, read back, has the same checksum and number of rows."""
+    """Whether the copy, read back, had the same checksum and number of rows, and lost no column since."""
+    backup_column: str | None = None
+    """The relation's column with the backup's number; None: the relation is this backup's alone."""
+    journal_batch_id: int | None = None
+    """The last batch of the table's journal that the snapshot has; None: there was no journal."""
 
 
 @dataclass(frozen=True)
