@@ -141,7 +141,7 @@ def _migrate(
             plan = build_plan(session, settings)
             scope = resolve_scope(session, settings, plan, tables=tables, tenants=tenants, dry_run=True)
             return [dry_run_table(session, plan, table, tenants=scope.tenants) for table in scope.tables]
-        plan = stored_or_new_plan(session, settings, actor=actor())
+        plan = stored_or_new_plan(session, settings, actor=actor(), tables=tables, tenants=tenants)
         return migrate(
             session,
             settings,

@@ -231,7 +231,7 @@ class _TableWork:
         with usable(self.connection) as connection:
             refuse_if_changed(connection, self.config, self.table)
         in_scope = list(self.run.tenants) if tenants is None else list(tenants)
-        waiting = self._block_waiting_tenants(in_scope)
+        waiting = self.block_waiting_tenants(in_scope)
         free = [tenant for tenant in in_scope if tenant not in waiting]
         if in_scope and not free:
             return TableOutcome(
@@ -250,7 +250,7 @@ class _TableWork:
                 )
             if any(check.blocks for check in before):
                 refusal = f"validation: {describe_blocking(before)}"
-                self._set_states(free, State.FAILED, refusal)
+                self._set_states(to_do, State.FAILED, refusal)
                 states = self._states_of(in_scope)
                 return TableOutcome(name, "failed", refusal, before=before, tenant_states=states)
 
@@ -305,7 +305,8 @@ class _TableWork:
                 detail=detail,
             )
 
-    def _block_waiting_tenants(self, tenants: list[str]) -> dict[str, list[str]]:
+    def block_waiting_tenants(self, tenants: list[str]) -> dict[str, list[str]]:
+        """Block the tenants that have to wait for parents; return which wait for what."""
         with usable(self.connection) as connection:
             waiting = tenants_waiting_for_parents(connection, self.table, tenants)
         for parents in {tuple(missing) for missing in waiting.values()}:
@@ -392,8 +393,13 @@ def migrate(
     skip_validation: bool = False,
     progress: ProgressCallback | None = None,
     dagster_run_id: str | None = None,
+    later_tables: Sequence[str] = (),
 ) -> list[TableOutcome]:
-    """Do a whole selection in one run, parents first; a failed table blocks its children, nothing else."""
+    """Do a whole selection in one run, parents first; a failed table blocks its children, nothing else.
+
+    `later_tables` are those that the caller starts afterwards, each in a run of its own, and only when their
+    parents succeeded: children among them are blocked too, since they will not get to say so themselves.
+    """
     scope = resolve_scope(
         connection,
         config,
@@ -419,11 +425,28 @@ def migrate(
                     progress=progress,
                 )
             )
+        _block_children(connection, config, plan, run, outcomes, later_tables)
     except BaseException as error:
         abort(connection, run, error)
         raise
     end(connection, run, outcomes)
     return outcomes
+
+
+def _block_children(
+    connection: psycopg.Connection,
+    config: MigrationConfig,
+    plan: Plan,
+    run: Run,
+    outcomes: Sequence[TableOutcome],
+    tables: Sequence[str],
+) -> None:
+    unfinished = {outcome.table for outcome in outcomes if outcome.state != "completed"}
+    for table in plan.tables:  # parents first, so that children of children are found too
+        if unfinished.intersection(table.depends_on):
+            unfinished.add(table.qualified_name)
+            if table.qualified_name in tables:
+                _TableWork(connection, config, plan, table, run).block_waiting_tenants(list(run.tenants))
 
 
 def abort(connection: psycopg.Connection, run: Run, error: BaseException) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 
 from tenant_migration.config import MigrationConfig
@@ -11,6 +13,7 @@ from tenant_migration.errors import NoPlan, Refused
 from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.model import HazardLevel, Plan
 from tenant_migration.planning.storage import load_plan, store_plan
+from tenant_migration.workflow.selection import select_tables, select_tenants
 
 
 def find_or_build_plan(connection: psycopg.Connection, config: MigrationConfig) -> tuple[Plan, bool]:
@@ -30,19 +33,36 @@ def find_or_build_plan(connection: psycopg.Connection, config: MigrationConfig) 
     return plan, False
 
 
-def stored_or_new_plan(connection: psycopg.Connection, config: MigrationConfig, *, actor: str) -> Plan:
+def stored_or_new_plan(
+    connection: psycopg.Connection,
+    config: MigrationConfig,
+    *,
+    actor: str,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+) -> Plan:
     """Return the stored plan; make and store one when there is none yet.
 
     A stored plan is never replaced here: a table that changed since is refused when it is migrated, with the
     difference, and a person looks at it and stores a new plan with `plan --write`.
 
+    Args:
+        connection: to the database.
+        config: settings.
+        actor: who stores it.
+        tables: what is asked for; a misspelt name stores nothing.
+        tenants: as `tables`.
+
     Raises:
         UnsupportedServer: a standby, or too old.
+        UnknownTable, UnknownTenant: a name that is not known.
         NotInstalled, Refused: as `find_or_build_plan`.
     """
     check_server(connection, writes=True)
     plan, is_stored = find_or_build_plan(connection, config)
     if not is_stored:
+        select_tables(plan, tables)
+        select_tenants(connection, config, tenants)
         store_plan(connection, plan, actor)
     return plan
 

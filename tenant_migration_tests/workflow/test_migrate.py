@@ -215,6 +215,20 @@ def test_what_is_completed_stays_so_when_a_further_run_finds_the_table_taken(app
     assert states_of_members(application) == {"completed"}
 
 
+def test_what_is_completed_stays_so_when_the_checks_before_a_further_run_fail(application, config):
+    run(application, config)
+    application.execute(
+        "UPDATE members SET organization_id = (SELECT organization_id FROM tenant_org_mappings"
+        " WHERE tenant_id = 'zeta') WHERE id = (SELECT min(id) FROM members WHERE tenant_id = 'acme')"
+    )
+    [outcome] = run(application, config, tables=["members"]).values()
+    assert outcome.state == "failed"
+    assert outcome.reason.startswith("validation: ")
+    assert outcome.result is None
+    assert states_of_members(application) == {"completed"}
+    assert set(outcome.tenant_states.values()) == {"completed"}
+
+
 def test_an_error_in_the_checks_before_leaves_no_state_of_work_behind(application, config, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
