@@ -22,6 +22,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 from dagster._core.events import AssetObservationData, DagsterEvent, StepMaterializationData
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._serdes import ConfigurableClassData, serialize_value
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 
@@ -31,12 +32,14 @@ __all__ = [
     "ConfigurableClassData",
     "DagsterPostgresStorage",
     "EventSource",
+    "NoOpComputeLogManager",
     "TargetMaterialization",
     "UserConfigSchema",
     "check_entry",
     "failed_checks",
     "hold_connections",
     "latest_materializations",
+    "selected_assets",
     "store_check_evaluations",
     "store_materializations",
     "store_observations",
@@ -71,6 +74,11 @@ def hold_connections(instance: dg.DagsterInstance) -> None:
     instance.optimize_for_webserver(
         statement_timeout=0, pool_recycle=_RECYCLE_SECONDS, max_overflow=_CONNECTIONS_MAX
     )
+
+
+def selected_assets(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
+    """Return the assets that this run materializes, of whatever step; the context offers this step's only."""
+    return frozenset(context.job_def.asset_layer.executable_asset_keys)
 
 
 def store_materializations(

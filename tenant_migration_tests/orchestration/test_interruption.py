@@ -53,6 +53,26 @@ def backends(app: App) -> int:
     return int(row[0])
 
 
+def test_ctrl_c_on_a_terminal_interrupts_no_helper_process_of_dagsters(app: App, tmp_path: Path) -> None:
+    """A terminal interrupts everything in front of it; what does not expect it answers with a traceback."""
+    errors = tmp_path / "errors"
+    with errors.open("w") as file:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            cwd=REPOSITORY,
+            env={**os.environ},
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            start_new_session=True,
+        )
+        assert worker.stdout is not None
+        assert worker.stdout.readline()
+        os.killpg(worker.pid, signal.SIGINT)
+        assert worker.wait(timeout=30) != 0
+    assert "watch_orphans" not in errors.read_text()
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_run_that_is_stopped_goes_on_where_it_was(how: signal.Signals, app: App) -> None:
     worker = start_worker(app)
