@@ -7,6 +7,7 @@ the command line, the webserver, the daemon, a run's worker.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from psycopg import conninfo
 from sqlalchemy.engine import URL
 
 from tenant_migration.config import DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
+from tenant_migration.database.connection import connect
 from tenant_migration.errors import DatabaseUnavailable, Refused, UsageError
 from tenant_migration.orchestration.compat import (
     ConfigurableClassData,
@@ -24,6 +26,8 @@ from tenant_migration.orchestration.compat import (
 )
 from tenant_migration.quickstart.databases import dagster_storage_url
 from tenant_migration.quickstart.folders import cluster_folder
+
+_log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10
 _DEFAULT_PORT = "5432"
@@ -53,10 +57,10 @@ class SharedStorage(DagsterPostgresStorage):
             Refused: it is the database that is migrated.
         """
         url = storage_url()
-        database_url = os.environ.get(DATABASE_URL_VARIABLE)
-        if database_url and _address(url) == _address(database_url):
-            raise _same_database()
         _reach(url)
+        database_url = os.environ.get(DATABASE_URL_VARIABLE)
+        if database_url:
+            _refuse_same_database_if_reachable(database_url)
         return cls(postgres_url=sqlalchemy_url(url, str(config_value["scheme"])), inst_data=inst_data)
 
 
@@ -80,9 +84,17 @@ def refuse_same_database(database_url: str) -> None:
 
     The names in two URIs can differ and still mean one database (an address, an alias, a socket), so the
     servers are asked: the moment the server started, to the microsecond, and the database's number.
+
+    Raises:
+        Refused: they are the same.
+        DatabaseUnavailable: one of the two cannot be reached; the message says which.
     """
-    if _identity(storage_url()) == _identity(database_url):
-        raise _same_database()
+    with _connect(storage_url()) as storage, connect(database_url) as database:
+        if _identity(storage) == _identity(database):
+            raise Refused(
+                "Dagster's storage and the database to migrate are the same: point "
+                f"{DAGSTER_URL_VARIABLE} at a database of its own, or unset it to use the embedded server"
+            )
 
 
 def sqlalchemy_url(url: str, scheme: str) -> str:
@@ -96,11 +108,12 @@ def sqlalchemy_url(url: str, scheme: str) -> str:
     return URL.create(scheme, query=parameters, **known).render_as_string(hide_password=False)
 
 
-def _same_database() -> Refused:
-    return Refused(
-        f"Dagster's storage and the database to migrate are the same: point {DAGSTER_URL_VARIABLE} at a "
-        "database of its own, or unset it to use the embedded server"
-    )
+def _refuse_same_database_if_reachable(database_url: str) -> None:
+    """As `refuse_same_database`; the UI and the daemon start while the database to migrate is down."""
+    try:
+        refuse_same_database(database_url)
+    except DatabaseUnavailable as error:
+        _log.warning("not checked that Dagster's storage is another database: %s", error)
 
 
 def _reach(url: str) -> None:
@@ -109,9 +122,8 @@ def _reach(url: str) -> None:
         pass
 
 
-def _identity(url: str) -> tuple[Any, ...] | None:
-    with _connect(url) as connection:
-        return connection.execute(_IDENTITY).fetchone()
+def _identity(connection: psycopg.Connection) -> tuple[Any, ...] | None:
+    return connection.execute(_IDENTITY).fetchone()
 
 
 def _connect(url: str) -> psycopg.Connection:

@@ -89,13 +89,17 @@ def test_a_libpq_uri_becomes_sqlalchemys_and_means_the_same(url: str) -> None:
 
 
 @newest_server_only
+@pytest.mark.parametrize(
+    "spelling", ["host=%2Ftmp%2F", "host=%2Ftmp%2F.%2F"], ids=["same_text", "other_text"]
+)
 def test_a_url_with_the_migrated_database_is_refused_by_every_process(
-    server: Server, home: Path, storage: str
+    spelling: str, home: Path, storage: str
 ) -> None:
     prepare_home()
+    database_url = storage.replace("host=%2Ftmp%2F", spelling)
     done = subprocess.run(
         [sys.executable, "-c", "import dagster; dagster.DagsterInstance.get()"],
-        env={**os.environ, "DAGSTER_HOME": str(home), DATABASE_URL_VARIABLE: storage},
+        env={**os.environ, "DAGSTER_HOME": str(home), DATABASE_URL_VARIABLE: database_url},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
@@ -114,6 +118,20 @@ def test_another_spelling_of_the_same_database_is_refused_too(home: Path, storag
 @newest_server_only
 def test_two_databases_of_one_server_are_fine(server: Server, home: Path, database: str) -> None:
     with shared_instance(database) as instance:
+        assert instance.get_runs() == []
+
+
+@newest_server_only
+def test_a_database_to_migrate_that_is_down_is_not_taken_for_the_storage(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down = "postgresql://u:sentinel@127.0.0.1:1/claims"
+    with pytest.raises(DatabaseUnavailable, match="claims") as refusal, shared_instance(down):
+        pass
+    assert DAGSTER_URL_VARIABLE not in str(refusal.value)
+    assert "sentinel" not in str(refusal.value)
+    monkeypatch.setenv(DATABASE_URL_VARIABLE, down)
+    with shared_instance() as instance:  # as the UI and the daemon open it
         assert instance.get_runs() == []
 
 
