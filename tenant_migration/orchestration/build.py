@@ -8,18 +8,13 @@ from tenant_migration.orchestration.assets import table_assets
 from tenant_migration.orchestration.external import external_specs, mapping_complete_check
 from tenant_migration.orchestration.jobs import jobs
 from tenant_migration.orchestration.open_run import open_run_resource
-from tenant_migration.orchestration.resources import Database, database_from_environment
+from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.sensors import sensors
 from tenant_migration.planning.model import Plan
 
 
-def build_definitions(plan: Plan | None, *, database: Database | None = None) -> dg.Definitions:
-    """Return the definitions for a plan.
-
-    Args:
-        plan: the tables; None: there is no plan yet, and the only job is the one that makes it.
-        database: the database to migrate; None: the one that the environment names when a run starts.
-    """
+def build_definitions(plan: Plan | None) -> dg.Definitions:
+    """Return the definitions for a plan; without one the only job is the one that makes it."""
     assets: list[dg.AssetSpec | dg.AssetsDefinition] = (
         [] if plan is None else [*external_specs(plan), *table_assets(plan)]
     )
@@ -29,7 +24,7 @@ def build_definitions(plan: Plan | None, *, database: Database | None = None) ->
         jobs=jobs(plan),
         sensors=sensors(plan),
         resources={
-            "database": database or database_from_environment(),
+            "database": Database(),
             "open_run": open_run_resource,
             # What ops hand to each other stays in memory: a run is one process, and nothing is to be pickled.
             "io_manager": dg.mem_io_manager,

@@ -34,8 +34,12 @@ class OpenRun:
         self._opened = None
 
     def stopped(self, reason: BaseException) -> None:
-        """An op could not go on, and nothing else of the run may start."""
-        self._reason = reason
+        """An op could not go on, and nothing else of the run may start.
+
+        Behind a Failure stands what it was made from: by its kind the run ends as cancelled or as failed.
+        """
+        is_translated = isinstance(reason, dg.Failure) and reason.__cause__ is not None
+        self._reason = reason.__cause__ if is_translated else reason
 
     @property
     def reason(self) -> str | None:

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from tenant_migration.backfill.runs import Run, start_run
+from tenant_migration.config import DATABASE_URL_VARIABLE
 from tenant_migration.database.connection import connect
 from tenant_migration.orchestration.open_run import OpenRun, open_run_resource
 from tenant_migration.orchestration.resources import Database
@@ -43,7 +44,7 @@ def states(app: App) -> list[tuple[object, ...]]:
 def test_a_run_that_is_left_open_between_two_ops_is_closed(app: App) -> None:
     run = begin(app)
     with pytest.raises(KeyboardInterrupt):
-        interrupted_after(run, Database(url=app.url))
+        interrupted_after(run, Database())
     [(state, reason)] = app.query("SELECT state, reason FROM tenant_migration.runs")
     assert state in {"failed", "cancelled"}
     assert "run it again" in str(reason)
@@ -51,7 +52,7 @@ def test_a_run_that_is_left_open_between_two_ops_is_closed(app: App) -> None:
 
 def test_the_reason_of_the_op_that_stopped_is_kept(app: App) -> None:
     with resource() as open_run:
-        open_run.opened(begin(app), Database(url=app.url))
+        open_run.opened(begin(app), Database())
         assert open_run.reason is None
         open_run.stopped(ZeroDivisionError("a mistake"))
         assert open_run.reason == "a mistake"
@@ -61,13 +62,16 @@ def test_the_reason_of_the_op_that_stopped_is_kept(app: App) -> None:
 
 def test_a_run_that_was_closed_is_left_alone(app: App) -> None:
     with resource() as open_run:
-        open_run.opened(begin(app), Database(url=app.url))
+        open_run.opened(begin(app), Database())
         open_run.closed()
     assert states(app) == [("running",)]  # as it was: closing it is the task of the op that did
 
 
-def test_a_database_that_is_gone_does_not_hide_how_the_run_ended(app: App) -> None:
+def test_a_database_that_is_gone_does_not_hide_how_the_run_ended(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = begin(app)
+    monkeypatch.setenv(DATABASE_URL_VARIABLE, "postgresql:///x?host=/nowhere")
     with pytest.raises(KeyboardInterrupt):
-        interrupted_after(run, Database(url="postgresql:///x?host=/nowhere"))
+        interrupted_after(run, Database())
     assert states(app) == [("running",)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 import pytest
 from psycopg import sql
@@ -34,6 +35,14 @@ def everything_in(url: str) -> str:
 
 def files_in(folder: Path) -> str:
     return "\n".join(file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("job", ["migrate_all", "validate_all", "discover"])
+def test_the_launchpad_has_no_place_for_a_url(job: str, app: App, dagster: Dagster) -> None:
+    definition = dagster.definitions.resolve_job_def(job)
+    assert dg.validate_run_config(definition, {})
+    with pytest.raises(dg.DagsterInvalidConfigError, match="url"):
+        dg.validate_run_config(definition, {"resources": {"database": {"config": {"url": app.url}}}})
 
 
 @pytest.mark.parametrize("works", [True, False], ids=["a_run_that_succeeds", "a_run_that_cannot_connect"])
