@@ -15,6 +15,7 @@ import dagster as dg
 
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.checks import check_specs, verdicts
+from tenant_migration.orchestration.compat import selected_assets
 from tenant_migration.orchestration.config import MigrateTableConfig
 from tenant_migration.orchestration.names import (
     KINDS,
@@ -115,7 +116,7 @@ def _migrate(
     context: dg.AssetExecutionContext, config: MigrateTableConfig, database: Database, name: str, tenant: str
 ) -> TableOutcome:
     with session(context.op_execution_context, database) as opened:
-        plan = opened.plan_to_write()
+        plan = opened.plan_to_write(tables=[name], tenants=[tenant])
         opened.sync_partitions()
         planned_table(plan, name)
         [outcome] = migrate(
@@ -128,8 +129,15 @@ def _migrate(
             skip_validation=config.skip_validation,
             progress=opened.progress,
             dagster_run_id=context.run.run_id,
+            later_tables=_tables_of_run(context, plan),
         )
     return outcome
+
+
+def _tables_of_run(context: dg.AssetExecutionContext, plan: Plan) -> list[str]:
+    """Return the tables of this Dagster run, which skips those whose parents fail."""
+    selected = selected_assets(context)
+    return [table.qualified_name for table in plan.tables if table_key(table) in selected]
 
 
 def _parents(table: TablePlan, plan: Plan) -> list[dg.AssetKey]:

@@ -86,12 +86,14 @@ class Verdict:
 
 def verdicts(outcome: TableOutcome, tenant_id: str) -> list[Verdict]:
     """Return what the gates say about one tenant of a table; a gate that was not reached says nothing."""
+    state = outcome.tenant_states.get(tenant_id)
+    if state == "blocked":
+        return []  # the others went on without it
     found = []
     if outcome.before:
         found.append(judge(VALIDATION, outcome.before))
     elif outcome.result is not None:
         found.append(_skipped())
-    state = outcome.tenant_states.get(tenant_id)
     if outcome.result is not None and state in {"completed", "failed"}:
         verdict = judge(VERIFICATION, checks_on(outcome.after, tenant_id))
         found.append(_failed(outcome) if verdict.passed and state == "failed" else verdict)

@@ -100,7 +100,7 @@ def _run(
     config: MigrationConfig,
     job_name: str,
     op_name: str,
-    op_config: dg.Config,
+    op_config: MigrateAllConfig | TablesConfig,
     *,
     progress: ProgressCallback | None = None,
 ) -> Listener:
@@ -112,7 +112,7 @@ def _run(
     4. What stopped it, as itself; results alone only when they say why the run failed.
     """
     with shared_instance(url) as instance, _environment({DATABASE_URL_VARIABLE: url}):
-        plan = _prepare(instance, url, config)
+        plan = _prepare(instance, url, config, op_config)
         listener = Listener(config=config, progress=progress)
         job = build_definitions(plan).resolve_job_def(job_name)
         with registered(listener) as tags:
@@ -138,10 +138,18 @@ def _says_why(listener: Listener) -> bool:
     return any(outcome.state != "completed" for outcome in listener.outcomes)
 
 
-def _prepare(instance: dg.DagsterInstance, url: str, config: MigrationConfig) -> Plan:
+def _prepare(
+    instance: dg.DagsterInstance,
+    url: str,
+    config: MigrationConfig,
+    asked: MigrateAllConfig | TablesConfig,
+) -> Plan:
+    tenants = asked.tenants if isinstance(asked, MigrateAllConfig) else ()
     connection = connect(url, application_name="tenant_migration launch")
     try:
-        plan = stored_or_new_plan(connection, config, actor=actor())
+        plan = stored_or_new_plan(
+            connection, config, actor=actor(), tables=asked.tables or None, tenants=tenants or None
+        )
         partitions.sync(instance, connection, config)
     finally:
         connection.close()

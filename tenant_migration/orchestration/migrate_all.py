@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import psycopg
 
 from tenant_migration.backfill.dry_run import dry_run_table
 from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.backfill.runs import Run
-from tenant_migration.errors import Refused, RunStopped, TenantMigrationError
+from tenant_migration.errors import PlanOutdated, Refused
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.checks import Verdict
 from tenant_migration.orchestration.config import MigrateAllConfig
@@ -30,8 +29,9 @@ from tenant_migration.orchestration.record import Recorder
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import Session, event_source, planned_table, session
 from tenant_migration.planning.model import Plan, TablePlan
-from tenant_migration.workflow.migrate import Scope, begin, end, migrate_table, resolve_scope
+from tenant_migration.workflow.migrate import Scope, attempt_table, begin, end, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
+from tenant_migration.workflow.selection import shortened
 
 NAME = "migrate_all"
 
@@ -78,6 +78,7 @@ def migrate_all_job(plan: Plan) -> dg.JobDefinition:
 
 def _start_op(plan: Plan) -> dg.OpDefinition:
     mappings = mappings_key(plan)
+    known = frozenset(table.qualified_name for table in plan.tables)
 
     @dg.op(name="start", description="Resolves what was asked for, refuses what cannot start, opens the run.")
     def start(
@@ -90,11 +91,11 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
         with session(context, database, writes=not config.dry_run) as opened:
             if config.dry_run:
                 stored = opened.plan_to_read()
-                return Started(stored, _scope(opened, stored, config), None, config.skip_validation)
-            stored = opened.plan_to_write()
+                return Started(stored, _scope(opened, stored, config, known), None, config.skip_validation)
+            stored = opened.plan_to_write(tables=config.tables or None, tenants=config.tenants or None)
             opened.sync_partitions()
             try:
-                scope = _scope(opened, stored, config)
+                scope = _scope(opened, stored, config, known)
             except Refused:
                 recorder.verdict(judge_mappings(opened, stored))
                 raise
@@ -118,8 +119,13 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
     return start
 
 
-def _scope(opened: Session, plan: Plan, config: MigrateAllConfig) -> Scope:
-    return resolve_scope(
+def _scope(opened: Session, plan: Plan, config: MigrateAllConfig, known: frozenset[str]) -> Scope:
+    """Return what the run does.
+
+    Raises:
+        PlanOutdated: the stored plan has a table for which this job, made from an earlier plan, has no op.
+    """
+    scope = resolve_scope(
         opened.connection,
         opened.config,
         plan,
@@ -129,6 +135,13 @@ def _scope(opened: Session, plan: Plan, config: MigrateAllConfig) -> Scope:
         skip_validation=config.skip_validation,
         dry_run=config.dry_run,
     )
+    missing = [table.qualified_name for table in scope.tables if table.qualified_name not in known]
+    if missing:
+        raise PlanOutdated(
+            f"the stored plan has tables that this code location does not know yet ({shortened(missing)}): "
+            "reload it (Deployment, Code locations) and start again"
+        )
+    return scope
 
 
 def _table_op(table: TablePlan) -> dg.OpDefinition:
@@ -178,7 +191,17 @@ def _migrate_and_record(
     run: Run,
     name: str,
 ) -> TableOutcome:
-    outcome = _migrate(context, started, database, run=run, name=name)
+    with session(context, database) as opened:
+        outcome = attempt_table(
+            opened.connection,
+            opened.config,
+            started.plan,
+            planned_table(started.plan, name),
+            run=run,
+            tenants=started.scope.tenants,
+            skip_validation=started.skip_validation,
+            progress=opened.progress,
+        )
     recorder.outcome(outcome)
     context.add_output_metadata(
         metadata.of_outcome(outcome) | metadata.check_table([*outcome.before, *outcome.after])
@@ -189,28 +212,6 @@ def _migrate_and_record(
     if outcome.state != "completed":
         context.log.error(f"{name}: {outcome.state}: {outcome.reason}")
     return outcome
-
-
-def _migrate(
-    context: dg.OpExecutionContext, started: Started, database: Database, *, run: Run, name: str
-) -> TableOutcome:
-    """Migrate one table; what keeps only this table from going on is its outcome, all else stops the run."""
-    with session(context, database) as opened:
-        try:
-            return migrate_table(
-                opened.connection,
-                opened.config,
-                started.plan,
-                planned_table(started.plan, name),
-                run=run,
-                tenants=started.scope.tenants,
-                skip_validation=started.skip_validation,
-                progress=opened.progress,
-            )
-        except RunStopped:
-            raise
-        except (TenantMigrationError, psycopg.Error) as error:
-            return TableOutcome(name, "failed", str(error).strip())
 
 
 def _dry_run(

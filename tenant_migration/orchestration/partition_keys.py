@@ -8,12 +8,15 @@ digits for each byte of their UTF-8 form:
     O'Brien Local  -> O'Brien Local     Local 7, Ohio -> Local 7%2C Ohio     100% -> 100%25
     a...b          -> a.%2E%2Eb         (empty)       -> %
 
-Every id has one key and every key one id; a key that no id has is refused.
+Every id has one key and every key one id; a key that no id has is refused. An id whose key would be too long
+has none: its tenant is migrated as any other and shows on no asset.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 
 from tenant_migration.errors import Refused, UnknownTenant
 
@@ -46,9 +49,19 @@ def partition_key(tenant_id: str) -> str:
     if len(key.encode()) > KEY_BYTES_MAX:
         raise Refused(
             f"tenant {tenant_id[:40]!r}... is {len(tenant_id):,} characters long and cannot be a Dagster "
-            f"partition (at most {KEY_BYTES_MAX:,} bytes): migrate it with the Python API"
+            f"partition (at most {KEY_BYTES_MAX:,} bytes): migrate it with "
+            "`tenant-migration migrate --tenant`, or with all others by migrate_all"
         )
     return key
+
+
+def keys_by_tenant(tenant_ids: Iterable[str]) -> dict[str, str]:
+    """Return tenant -> partition key, without the tenants whose key would be too long."""
+    keys = {}
+    for tenant in tenant_ids:
+        with suppress(Refused):
+            keys[tenant] = partition_key(tenant)
+    return keys
 
 
 def _is_typable(character: str, *, at_end: bool) -> bool:

@@ -13,11 +13,14 @@ import psycopg
 
 from tenant_migration.config import MigrationConfig
 from tenant_migration.mapping.repository import list_mappings
-from tenant_migration.orchestration.partition_keys import partition_key
+from tenant_migration.orchestration.partition_keys import KEY_BYTES_MAX, keys_by_tenant
 
 PARTITIONS_NAME = "tenants"
 ADDED_AT_ONCE = 5_000
 """Keys in one statement to Dagster's storage, far below PostgreSQL's 65,535 parameters."""
+
+_ID_CHARACTERS_SHOWN = 40
+_IDS_SHOWN = 5
 
 tenants_partitions = dg.DynamicPartitionsDefinition(name=PARTITIONS_NAME)
 
@@ -28,6 +31,19 @@ class PartitionChanges:
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    left_out: tuple[str, ...]
+    """Tenants, not keys: their ids are too long for one."""
+
+    def as_text(self) -> str:
+        """Return what was done as a sentence."""
+        text = f"{len(self.added)} partitions added, {len(self.removed)} removed"
+        if not self.left_out:
+            return text
+        shown = ", ".join(f"{tenant[:_ID_CHARACTERS_SHOWN]}..." for tenant in self.left_out[:_IDS_SHOWN])
+        return (
+            f"{text}; {len(self.left_out)} tenants have no partition, as their keys would be longer than "
+            f"{KEY_BYTES_MAX:,} bytes ({shown}): migrate_all migrates them, `status` shows them"
+        )
 
 
 def sync(
@@ -37,12 +53,14 @@ def sync(
 
     What was recorded for a removed partition stays in Dagster's history.
     """
-    wanted = [partition_key(mapping.tenant_id) for mapping in list_mappings(connection, config)]
+    tenants = [mapping.tenant_id for mapping in list_mappings(connection, config)]
+    keys = keys_by_tenant(tenants)
     known = set(instance.get_dynamic_partitions(PARTITIONS_NAME))
-    added = [key for key in wanted if key not in known]
+    added = [key for key in keys.values() if key not in known]
     for start in range(0, len(added), ADDED_AT_ONCE):
         instance.add_dynamic_partitions(PARTITIONS_NAME, added[start : start + ADDED_AT_ONCE])
-    removed = sorted(known.difference(wanted))
+    removed = sorted(known.difference(keys.values()))
     for key in removed:
         instance.delete_dynamic_partition(PARTITIONS_NAME, key)
-    return PartitionChanges(tuple(added), tuple(removed))
+    left_out = tuple(tenant for tenant in tenants if tenant not in keys)
+    return PartitionChanges(tuple(added), tuple(removed), left_out)

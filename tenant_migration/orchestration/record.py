@@ -20,13 +20,13 @@ from tenant_migration.orchestration.compat import (
     store_materializations,
     store_observations,
 )
-from tenant_migration.orchestration.partition_keys import partition_key
+from tenant_migration.orchestration.partition_keys import keys_by_tenant
 from tenant_migration.workflow.outcome import TableOutcome
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Writes events of one step to one asset."""
+    """Writes events of one step to one asset; a tenant that has no partition shows on none."""
 
     instance: dg.DagsterInstance
     source: EventSource
@@ -35,33 +35,36 @@ class Recorder:
     def outcome(self, outcome: TableOutcome) -> None:
         """Record a table's part of a run.
 
-        1. A materialization for each tenant that is completed.
-        2. The results of both gates, which point to those materializations.
+        1. A materialization for each tenant that the run completed; what an earlier one completed stays so
+           when the gate before refuses the table, and is not recorded again.
+        2. The results of both gates, which point to the latest materializations.
         """
-        completed = [tenant for tenant, state in outcome.tenant_states.items() if state == "completed"]
+        completed = keys_by_tenant(
+            tenant
+            for tenant, state in outcome.tenant_states.items()
+            if state == "completed" and outcome.result is not None
+        )
         store_materializations(
             self.instance,
             self.source,
             [
-                dg.AssetMaterialization(
-                    self.key, partition=partition_key(tenant), metadata=metadata.of_tenant(outcome, tenant)
-                )
-                for tenant in completed
+                dg.AssetMaterialization(self.key, partition=key, metadata=metadata.of_tenant(outcome, tenant))
+                for tenant, key in completed.items()
             ],
         )
         self.verdicts({tenant: verdicts(outcome, tenant) for tenant in outcome.tenant_states})
 
     def verdicts(self, by_tenant: Mapping[str, Iterable[Verdict]]) -> None:
         """Record the results of gates for many tenants."""
-        keys = {tenant: partition_key(tenant) for tenant in by_tenant}
+        keys = keys_by_tenant(by_tenant)
         targets = latest_materializations(self.instance, self.key, list(keys.values()))
         store_check_evaluations(
             self.instance,
             self.source,
             [
-                verdict.as_evaluation(self.key, keys[tenant], targets.get(keys[tenant]))
-                for tenant, given in by_tenant.items()
-                for verdict in given
+                verdict.as_evaluation(self.key, key, targets.get(key))
+                for tenant, key in keys.items()
+                for verdict in by_tenant[tenant]
             ],
         )
 
@@ -72,11 +75,7 @@ class Recorder:
     def dry_run(self, dry_run: DryRunTable) -> None:
         """Record what a real run would do, as observations: they turn nothing green."""
         observations = [
-            dg.AssetObservation(
-                self.key,
-                partition=partition_key(tenant),
-                metadata=metadata.of_dry_run_tenant(dry_run, tenant),
-            )
-            for tenant in dry_run.rows_by_tenant
+            dg.AssetObservation(self.key, partition=key, metadata=metadata.of_dry_run_tenant(dry_run, tenant))
+            for tenant, key in keys_by_tenant(dry_run.rows_by_tenant).items()
         ]
         store_observations(self.instance, self.source, observations)

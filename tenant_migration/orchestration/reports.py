@@ -98,7 +98,7 @@ def _run_checks(
     results: list[CheckResult] = []
     operation: Callable[..., Report] = validate if gate == VALIDATION else verify
     with session(context, database) as opened:
-        plan = opened.plan_to_write()
+        plan = opened.plan_to_write(tables=tables, tenants=tenants)
         opened.sync_partitions()
         report = operation(
             opened.connection,

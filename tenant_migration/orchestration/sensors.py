@@ -41,7 +41,7 @@ def _partitions_sensor() -> dg.SensorDefinition:
                 changes = partitions.sync(context.instance, connection, config)
         except (UsageError, NotInstalled) as error:
             return dg.SkipReason(str(error))
-        return dg.SkipReason(f"{len(changes.added)} partitions added, {len(changes.removed)} removed")
+        return dg.SkipReason(changes.as_text())
 
     return tenant_partitions
 
@@ -72,7 +72,7 @@ def _database() -> Iterator[tuple[psycopg.Connection, MigrationConfig]]:
     config = load_config()
     connection = connect(database_url(), application_name="tenant_migration dagster sensor")
     try:
-        require_installed(connection)
+        require_installed(connection, config)
         yield connection, config
     finally:
         connection.close()

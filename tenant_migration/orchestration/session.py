@@ -5,7 +5,7 @@ Nothing is yielded to Dagster while a session is open: no transaction of ours wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,20 +41,25 @@ class Session:
         """Who wants to hear of each batch."""
         return self.listener.progress if self.listener else None
 
-    def plan_to_write(self) -> Plan:
-        """Return the stored plan; make and store one when there is none yet."""
-        return stored_or_new_plan(self.connection, self.config, actor=self.actor)
+    def plan_to_write(
+        self, *, tables: Sequence[str] | None = None, tenants: Sequence[str] | None = None
+    ) -> Plan:
+        """Return the stored plan; store one when there is none yet and what is asked for is known."""
+        return stored_or_new_plan(
+            self.connection, self.config, actor=self.actor, tables=tables, tenants=tenants
+        )
 
     def plan_to_read(self) -> Plan:
         """Return the stored plan. Writes nothing."""
+        require_installed(self.connection, self.config)
         return load_plan(self.connection)
 
     def sync_partitions(self) -> None:
         """Make the partitions equal to the mappings."""
-        require_installed(self.connection)
+        require_installed(self.connection, self.config)
         changes = partitions.sync(self.context.instance, self.connection, self.config)
-        if changes.added or changes.removed:
-            self.context.log.info(f"partitions: {len(changes.added)} added, {len(changes.removed)} removed")
+        if changes.added or changes.removed or changes.left_out:
+            self.context.log.info(changes.as_text())
 
 
 @contextmanager

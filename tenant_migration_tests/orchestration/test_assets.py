@@ -106,6 +106,21 @@ def test_a_failed_table_skips_its_children_in_the_same_run(app: App, instance: d
     assert not started & {"public__claims", "public__documents", "public__grievances"}
     assert dagster.materialized("claims") == set()
     assert dagster.materialized("precedents") == {tenant}
+    states = {table: state for (table, _), state in app.states().items()}
+    assert states["public.profiles"] == "failed"
+    skipped = ("public.claims", "public.documents", "public.grievances")
+    assert [states[table] for table in skipped] == ["blocked"] * 3
+    reasons = dict(app.query("SELECT state, min(reason) FROM tenant_migration.table_states GROUP BY state"))
+    assert "parents not completed: public.claims" in str(reasons["blocked"])
+
+
+def test_a_failed_table_blocks_no_child_that_was_not_asked_for(
+    app: App, instance: dg.DagsterInstance
+) -> None:
+    tenant = app.tenants[0]
+    dagster = disagreeing(app, instance, tenant)
+    assert not dagster.run("migrate", tenant=tenant, tables=["profiles", "claims"]).success
+    assert app.states() == {("public.profiles", tenant): "failed", ("public.claims", tenant): "blocked"}
 
 
 def test_a_table_that_changed_since_its_plan_is_refused_alone(app: App, dagster: Dagster) -> None:

@@ -151,7 +151,29 @@ def test_one_tenant_that_fails_keeps_the_others_going(app: App, instance: dg.Dag
     results = dagster.check_results("claims", "verification")
     assert results[bad] == (False, True)
     assert {results[tenant] for tenant in good} == {(True, True)}
-    assert bad not in dagster.check_results("documents", "verification")
+    for check in ("validation", "verification"):
+        assert set(dagster.check_results("documents", check)) == good
+
+
+def test_a_gate_that_refuses_a_further_run_materializes_nothing_again(app: App, dagster: Dagster) -> None:
+    assert dagster.run("migrate_all").success
+    tenant = app.tenants[0]
+    app.execute(
+        "UPDATE profiles SET organization_id ="
+        " (SELECT organization_id FROM tenant_org_mappings WHERE tenant_id <> %s LIMIT 1)"
+        " WHERE id = (SELECT id FROM profiles WHERE tenant_id = %s LIMIT 1)",
+        tenant,
+        tenant,
+    )
+    result = dagster.run("migrate_all", ops={"start": {"tables": ["profiles"]}})
+
+    assert not result.success
+    assert "validation" in failure_messages(result)[0]
+    assert [event for event in result.all_events if event.is_step_materialization] == []
+    newest = dagster.instance.fetch_materializations(dg.AssetKey(["public", "profiles"]), limit=1).records[0]
+    assert newest.run_id != result.run_id
+    assert dagster.check_results("profiles", "validation")[tenant] == (False, True)
+    assert set(app.states().values()) == {"completed"}
 
 
 def test_a_tenant_without_mapping_refuses_the_whole_run(
@@ -195,6 +217,41 @@ def test_an_unknown_name_is_refused_before_anything_starts(
     assert not result.success
     assert message in failure_messages(result)[0]
     assert app.states() == {}
+
+
+@pytest.mark.parametrize("asked", [{"tables": ["claimz"]}, {"tenants": ["nosuch"]}], ids=["table", "tenant"])
+def test_a_misspelt_name_stores_no_plan(asked: dict[str, object], app: App, dagster: Dagster) -> None:
+    app.execute("DELETE FROM tenant_migration.plans")
+    assert not dagster.run("migrate_all", ops={"start": asked}).success
+    assert app.query("SELECT FROM tenant_migration.plans") == []
+    assert dagster.run("migrate_all", ops={"start": {"tables": ["profiles"]}}).success
+    assert len(app.query("SELECT FROM tenant_migration.plans")) == 1
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["migrate", "dry_run"])
+def test_a_table_that_the_code_location_does_not_know_is_never_left_out_in_silence(
+    dry_run: bool, app: App, dagster: Dagster
+) -> None:
+    app.execute("CREATE TABLE meetings AS SELECT 1 AS id, %s AS tenant_id", app.tenants[0])
+    store_new_plan(app)
+    result = dagster.run("migrate_all", ops={"start": {"dry_run": dry_run}})
+
+    assert not result.success
+    [message] = failure_messages(result)
+    assert "'public.meetings'" in message
+    assert "reload it" in message
+    assert app.states() == {}
+
+
+def test_a_run_that_somebody_stops_is_cancelled_and_not_failed(app: App, dagster: Dagster) -> None:
+    app.execute("UPDATE tenant_migration.settings SET emergency_stop = true")
+    result = dagster.run("migrate_all")
+
+    assert not result.success
+    [(state, reason)] = app.query("SELECT state, reason FROM tenant_migration.runs")
+    assert state == "cancelled"
+    assert str(reason).startswith("public.")
+    assert "emergency switch" in str(reason)
 
 
 def test_a_dry_run_changes_nothing_and_turns_nothing_green(app: App, dagster: Dagster) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import dagster as dg
 import pytest
 
 from tenant_migration.config import DATABASE_URL_VARIABLE
 from tenant_migration.database.connection import connect
 from tenant_migration.orchestration.build import build_definitions
-from tenant_migration.orchestration.partition_keys import partition_key
+from tenant_migration.orchestration.partition_keys import KEY_BYTES_MAX, partition_key
 from tenant_migration.orchestration.partitions import ADDED_AT_ONCE, sync
 from tenant_migration_tests.orchestration.conftest import App, Dagster
 from tenant_migration_tests.orchestration.plans import small_plan
 from tenant_migration_tests.orchestration.versions import newest_server_only
 
 pytestmark = newest_server_only
+
+TOO_LONG = "".join(hashlib.sha512(b"%d" % number).hexdigest() for number in range(17))[: KEY_BYTES_MAX + 100]
+"""And no text that compresses: the primary key of the mappings takes 2,700 bytes."""
 
 
 def keys(instance: dg.DagsterInstance) -> set[str]:
@@ -48,6 +53,29 @@ def test_new_tenants_are_added_and_vanished_ones_removed(app: App, instance: dg.
         assert keys(instance) == stays | set(second.added)
         third = sync(instance, connection, app.config)
         assert (third.added, third.removed) == ((), ())
+
+
+def test_an_id_that_is_too_long_for_a_key_is_left_out_and_holds_nobody_up(app: App, dagster: Dagster) -> None:
+    renamed, other = app.tenants[:2]
+    for table in ("tenant_org_mappings", "precedents"):
+        app.execute(f"UPDATE {table} SET tenant_id = %s WHERE tenant_id = %s", TOO_LONG, renamed)
+    with connect(app.url) as connection:
+        assert sync(dagster.instance, connection, app.config).left_out == (TOO_LONG,)
+    said = tick(dagster.definitions, "tenant_partitions", dagster.instance)
+    assert (
+        f"1 tenants have no partition, as their keys would be longer than 2,000 bytes ({TOO_LONG[:40]}"
+        in said
+    )
+    assert keys(dagster.instance) == set(app.tenants) - {renamed}
+
+    assert dagster.run("migrate", tenant=other, tables=["precedents"]).success
+    assert dagster.run("migrate_all", ops={"start": {"tables": ["precedents"]}}).success
+    assert dagster.run("dry_run", tenant=other, ops={"dry_run_tables": {"tables": ["precedents"]}}).success
+    assert dagster.run("verify_all").success
+    tick(dagster.definitions, "reconcile", dagster.instance)
+    assert app.states()["public.precedents", TOO_LONG] == "completed"
+    assert app.rows_by_tenant("precedents")[TOO_LONG] > 0
+    assert dagster.materialized("precedents") == set(app.tenants) - {renamed}
 
 
 def test_more_tenants_than_fit_into_one_statement(app: App, instance: dg.DagsterInstance) -> None:
