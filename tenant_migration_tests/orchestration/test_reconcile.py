@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from unittest.mock import ANY
+
 import dagster as dg
+import psycopg
 
 from tenant_migration import migrate_tenant
 from tenant_migration.database.connection import connect
@@ -98,6 +102,34 @@ def test_what_was_taken_back_outside_fails_its_verification(app: App, dagster: D
     assert (reported.completed, reported.undone) == (0, 1)
     assert dagster.check_results("profiles", "verification") == {tenant: (False, True), other: (True, True)}
     assert run_once(app, dagster.instance).undone == 0
+
+
+def test_a_reset_by_sql_fails_the_verification_of_what_was_materialized(app: App, dagster: Dagster) -> None:
+    tenant = app.tenants[0]
+    assert dagster.run("migrate", tenant=tenant, tables=["profiles", "claims"]).success
+    before = run_once(app, dagster.instance)
+    with psycopg.connect(app.url, autocommit=True) as connection:
+        connection.execute("SET tenant_migration.allow_reset = 'on'")
+        connection.execute("SELECT reset_migration()")
+
+    assert run_once(app, dagster.instance, before.cursor).undone == 2
+    for table in ("profiles", "claims"):
+        assert dagster.check_results(table, "verification") == {tenant: (False, True)}
+    assert run_once(app, dagster.instance, before.cursor).undone == 0
+    assert dagster.run("migrate", tenant=tenant, tables=["profiles", "claims"]).success
+    assert run_once(app, dagster.instance, before.cursor) == Reconciled(0, 0, cursor=ANY)
+    assert dagster.check_results("claims", "verification") == {tenant: (True, True)}
+
+
+def test_a_tick_moves_on_also_when_nothing_changed(app: App, dagster: Dagster) -> None:
+    """Otherwise the last minutes of a migration would be looked at again for ever."""
+    migrate_tenant(app.tenants[0], database_url=app.url, config=app.config)
+    first = run_once(app, dagster.instance)
+    [[newest]] = app.query("SELECT max(updated_at) FROM tenant_migration.table_states")
+    assert isinstance(newest, datetime)
+    assert newest < datetime.fromisoformat(first.cursor)
+    second = run_once(app, dagster.instance, first.cursor)
+    assert datetime.fromisoformat(first.cursor) < datetime.fromisoformat(second.cursor)
 
 
 def test_the_sensor_keeps_its_place(app: App, dagster: Dagster) -> None:
