@@ -9,16 +9,21 @@ a run that somebody executes again) the registry has no such token, and nothing 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.config import MigrationConfig
+from tenant_migration.recovery.results import Backup, Cleanup
 from tenant_migration.workflow.outcome import TableOutcome
+from tenant_migration.workflow.rollback_outcome import RollbackOutcome
 
 TAG = "tenant_migration/listener"
+
+BackupCallback = Callable[[Backup, bool], None]
+"""Hears which backup stands behind a migration, and whether it was made for it."""
 
 
 @dataclass
@@ -29,6 +34,11 @@ class Listener:
     progress: ProgressCallback | None = None
     outcomes: list[TableOutcome] = field(default_factory=list)
     report: dict[str, Any] | None = None
+    rollbacks: list[RollbackOutcome] = field(default_factory=list)
+    backup: Backup | None = None
+    cleanup: Cleanup | None = None
+    on_backup: BackupCallback | None = None
+    """Called before the first write of a migration."""
     error: BaseException | None = None
     """Why the run could not go on, as the exception itself: the command line's message and exit code."""
 

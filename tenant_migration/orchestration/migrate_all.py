@@ -29,7 +29,7 @@ from tenant_migration.orchestration.record import Recorder
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import Session, event_source, planned_table, session
 from tenant_migration.planning.model import Plan, TablePlan
-from tenant_migration.workflow.migrate import Scope, attempt_table, begin, end, resolve_scope
+from tenant_migration.workflow.migrate import Scope, abort, attempt_table, begin, end, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.selection import shortened
 
@@ -113,7 +113,7 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
                 actor=opened.actor,
                 dagster_run_id=context.run_id,
             )
-            open_run.opened(run, database)
+            open_run.opened(run, database, abort)
         return Started(stored, scope, run, config.skip_validation)
 
     return start

@@ -1,4 +1,4 @@
-"""The migration run that a Dagster run has open in the database, as a resource that closes it in the end.
+"""The run that a Dagster run has open in the database, as a resource that closes it in the end.
 
 A termination may reach Dagster between two ops, where no code of ours is. Dagster tears resources down in any
 case, and all ops of a run share them, since runs are executed in one process.
@@ -6,28 +6,31 @@ case, and all ops of a run share them, since runs are executed in one process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
+import psycopg
 
 from tenant_migration.backfill.runs import Run
 from tenant_migration.errors import RunStopped, TenantMigrationError
 from tenant_migration.orchestration.resources import Database
-from tenant_migration.workflow.migrate import abort
 
-_ENDED_EARLY = "the Dagster run ended before the migration did; run it again, it does what is left"
+Abort = Callable[[psycopg.Connection, Run, BaseException], None]
+"""Closes a run that could not go on, with the reason."""
+
+_ENDED_EARLY = "the Dagster run ended before its work did; run it again, it does what is left"
 
 
 class OpenRun:
     """Remembers the open run between the ops."""
 
     def __init__(self) -> None:
-        self._opened: tuple[Run, Database] | None = None
+        self._opened: tuple[Run, Database, Abort] | None = None
         self._reason: BaseException | None = None
 
-    def opened(self, run: Run, database: Database) -> None:
-        """A run was opened there."""
-        self._opened = (run, database)
+    def opened(self, run: Run, database: Database, abort: Abort) -> None:
+        """A run was opened there; `abort` closes it when the ops do not."""
+        self._opened = (run, database, abort)
 
     def closed(self) -> None:
         """The run was closed by the op whose task it is."""
@@ -50,7 +53,7 @@ class OpenRun:
         """Close the run if the ops left it open."""
         if self._opened is None:
             return
-        run, database = self._opened
+        run, database, abort = self._opened
         try:
             connection = database.connect(context.run.run_id if context.run else "")
             try:
@@ -62,7 +65,7 @@ class OpenRun:
                 context.log.error(f"run {run.run_id} stays open, the next one takes over: {error}")
 
 
-@dg.resource(description="The migration run that this Dagster run has open in the database.")
+@dg.resource(description="The run that this Dagster run has open in the database.")
 def open_run_resource(context: dg.InitResourceContext) -> Iterator[OpenRun]:
     """Hand the open run to the ops; afterwards close what they left open."""
     open_run = OpenRun()

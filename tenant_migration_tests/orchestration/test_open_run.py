@@ -13,6 +13,7 @@ from tenant_migration.config import DATABASE_URL_VARIABLE
 from tenant_migration.database.connection import connect
 from tenant_migration.orchestration.open_run import OpenRun, open_run_resource
 from tenant_migration.orchestration.resources import Database
+from tenant_migration.workflow.migrate import abort
 from tenant_migration_tests.orchestration.conftest import App
 from tenant_migration_tests.orchestration.versions import newest_server_only
 
@@ -28,7 +29,7 @@ def resource() -> Iterator[OpenRun]:
 def interrupted_after(run: Run, database: Database) -> None:
     """As a termination between two ops."""
     with resource() as open_run:
-        open_run.opened(run, database)
+        open_run.opened(run, database, abort)
         raise KeyboardInterrupt
 
 
@@ -52,7 +53,7 @@ def test_a_run_that_is_left_open_between_two_ops_is_closed(app: App) -> None:
 
 def test_the_reason_of_the_op_that_stopped_is_kept(app: App) -> None:
     with resource() as open_run:
-        open_run.opened(begin(app), Database())
+        open_run.opened(begin(app), Database(), abort)
         assert open_run.reason is None
         open_run.stopped(ZeroDivisionError("a mistake"))
         assert open_run.reason == "a mistake"
@@ -62,7 +63,7 @@ def test_the_reason_of_the_op_that_stopped_is_kept(app: App) -> None:
 
 def test_a_run_that_was_closed_is_left_alone(app: App) -> None:
     with resource() as open_run:
-        open_run.opened(begin(app), Database())
+        open_run.opened(begin(app), Database(), abort)
         open_run.closed()
     assert states(app) == [("running",)]  # as it was: closing it is the task of the op that did
 
