@@ -19,6 +19,7 @@ SELECT a.attrelid::bigint AS table_oid, a.attname::text AS name, a.attnum::int A
               AND k.conkey[1] = a.attnum
        ) AS not_null,
        a.attgenerated <> '' AS generated, a.attidentity::text AS identity,
+       a.attinhcount > 0 AS inherited,
        pg_get_expr(d.adbin, d.adrelid) AS default_sql,
        CASE WHEN a.attgenerated <> '' THEN ARRAY(
            SELECT s.attname::text
@@ -129,6 +130,7 @@ def read_columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[i
                 equality_schema=base["equality_schema"],
                 default_sql=row["default_sql"],
                 generated_from=tuple(row["generated_from"]),
+                inherited=row["inherited"],
             )
         )
     return columns

@@ -1,4 +1,4 @@
-"""Reads constraints that are no foreign keys: CHECK, and what may be deferred."""
+"""Reads constraints that are no foreign keys: CHECK, what may be deferred, NOT NULL that is not validated."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ SELECT k.conrelid::bigint AS table_oid, k.conname::text AS name, k.contype::text
                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number
               ORDER BY u.position) AS columns
   FROM pg_constraint k
- WHERE k.conrelid = ANY (%(oids)s::oid[]) AND k.contype IN ('c', 'u', 'p', 'x')
+ WHERE k.conrelid = ANY (%(oids)s::oid[])
+   AND (k.contype IN ('c', 'u', 'p', 'x') OR (k.contype = 'n' AND NOT k.convalidated))
  ORDER BY k.conrelid, k.conname
 """
-_KINDS = {"c": "check", "u": "unique", "p": "primary key", "x": "exclusion"}
+_KINDS = {"c": "check", "u": "unique", "p": "primary key", "x": "exclusion", "n": "not null"}
 
 
 def read_constraints(connection: psycopg.Connection[Any], oids: list[int]) -> dict[int, list[Constraint]]:

@@ -49,6 +49,8 @@ class Column:
     """The default's, or the generated column's, expression."""
     generated_from: tuple[str, ...] = ()
     """Columns that a generated column is computed from."""
+    inherited: bool = False
+    """Whether it came from a table that this one inherits from."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Constraint:
     """A constraint that is no foreign key."""
 
     name: str
-    kind: Literal["check", "unique", "primary key", "exclusion"]
+    kind: Literal["check", "unique", "primary key", "exclusion", "not null"]
     columns: tuple[str, ...]
     deferrable: bool
     validated: bool

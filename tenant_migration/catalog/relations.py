@@ -80,17 +80,14 @@ class Relation:
 
     row: dict[str, Any]
     leaf_rows: tuple[dict[str, Any], ...]
+    member_oids: tuple[int, ...]
+    """Oids of the root and of every partition, those between root and leaves too: triggers can be on any."""
     partition_key: tuple[str, ...]
 
     @property
     def oid(self) -> int:
         """Oid of the root."""
         return int(self.row["oid"])
-
-    @property
-    def member_oids(self) -> tuple[int, ...]:
-        """Oids of the root and of every leaf."""
-        return tuple({self.oid, *(int(leaf["oid"]) for leaf in self.leaf_rows)})
 
 
 def read_relations(
@@ -121,13 +118,20 @@ def read_relations(
             },
         ).fetchall()
     leaves: dict[int, list[dict[str, Any]]] = {}
+    members: dict[int, list[int]] = {}
     partition_keys: dict[int, set[str]] = {}
     for row in rows:
+        members.setdefault(row["root_oid"], []).append(row["oid"])
         partition_keys.setdefault(row["root_oid"], set()).update(row["partition_key"])
         if row["kind"] != "p":
             leaves.setdefault(row["root_oid"], []).append(row)
     return [
-        Relation(row, tuple(leaves.get(row["oid"], ())), tuple(sorted(partition_keys[row["oid"]])))
+        Relation(
+            row,
+            tuple(leaves.get(row["oid"], ())),
+            tuple(members[row["oid"]]),
+            tuple(sorted(partition_keys[row["oid"]])),
+        )
         for row in rows
         if row["oid"] == row["root_oid"]
     ]

@@ -9,7 +9,8 @@ from psycopg.rows import dict_row
 
 from tenant_migration.catalog.model import Rule, Trigger
 
-# A partition's copy of its parent's trigger has tgparentid set and is left out.
+# A partition's copy of its parent's trigger has tgparentid set; it is left out unless it was switched on or
+# off apart from its parent.
 _TRIGGERS = """
 SELECT t.tgrelid::bigint AS table_oid, t.tgname::text AS name, t.tgtype::int AS type,
        t.tgenabled::text AS enabled,
@@ -24,7 +25,9 @@ SELECT t.tgrelid::bigint AS table_oid, t.tgname::text AS name, t.tgtype::int AS 
   JOIN pg_proc p ON p.oid = t.tgfoid
   JOIN pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_language l ON l.oid = p.prolang
- WHERE t.tgrelid = ANY (%(oids)s::oid[]) AND NOT t.tgisinternal AND t.tgparentid = 0
+  LEFT JOIN pg_trigger above ON above.oid = t.tgparentid
+ WHERE t.tgrelid = ANY (%(oids)s::oid[]) AND NOT t.tgisinternal
+   AND t.tgenabled IS DISTINCT FROM above.tgenabled
  ORDER BY t.tgrelid, t.tgname
 """
 

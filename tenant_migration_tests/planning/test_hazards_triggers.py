@@ -142,3 +142,37 @@ def test_a_statement_trigger_of_a_partitioned_table_is_silent_and_a_row_trigger_
     assert "each_row" in details
     assert "each_statement" not in details
     assert "conflict()" not in details
+
+
+def test_a_trigger_between_root_and_leaves_fires(load_schema: Callable[[str], psycopg.Connection]) -> None:
+    """PostgreSQL copies it to the leaves, where the backfill writes."""
+    connection = load_schema("partitions_with_triggers")
+    connection.execute(
+        "CREATE TABLE public.deep (id int, tenant_id text) PARTITION BY LIST (tenant_id);"
+        "CREATE TABLE public.deep_acme PARTITION OF public.deep FOR VALUES IN ('acme')"
+        " PARTITION BY RANGE (id);"
+        "CREATE TABLE public.deep_acme_low PARTITION OF public.deep_acme FOR VALUES FROM (0) TO (10);"
+        "CREATE TRIGGER between AFTER UPDATE ON public.deep_acme FOR EACH ROW EXECUTE FUNCTION public.tell()"
+    )
+    refusals = table_of(build_plan(connection, MigrationConfig()), "deep").refusals
+    assert [hazard.name for hazard in refusals] == ["trigger_writes_elsewhere"]
+    assert "trigger between" in refusals[0].detail
+
+
+@pytest.mark.parametrize(
+    ("switch", "fires"),
+    [
+        ("ALTER TABLE ONLY public.events DISABLE TRIGGER each_row", True),
+        ("ALTER TABLE public.events DISABLE TRIGGER each_row", False),
+    ],
+    ids=["of the root alone", "everywhere"],
+)
+def test_a_trigger_that_is_off_on_the_root_may_be_on_in_a_leaf(
+    load_schema: Callable[[str], psycopg.Connection], switch: str, fires: bool
+) -> None:
+    connection = load_schema("partitions_with_triggers")
+    connection.execute(switch)
+    refusals = table_of(build_plan(connection, MigrationConfig()), "events").refusals
+    assert bool(refusals) is fires
+    connection.execute("UPDATE public.events_acme SET id = id")
+    assert bool(connection.execute("SELECT FROM public.outbox").fetchall()) is fires, "as PostgreSQL does"
