@@ -10,7 +10,8 @@ A table is managed when one of these holds, in this order:
    organizations table is never such a place, and the organization column never such a key.
 
 Left out: tables with `exclude: true`, tables in schemas that `schemas` leaves out, the organizations table,
-partitions (their root stands for them), and children by inheritance (their parent stands for them).
+partitions (their root stands for them), and children by inheritance whose key is the parent's (the parent
+stands for them).
 """
 
 from __future__ import annotations
@@ -68,11 +69,7 @@ def discover(catalog: Catalog, config: MigrationConfig) -> Discovery:
     names = TableNames((table.name for table in catalog.tables), interface_schema=config.interface_schema)
     configs = _configs(config, names)
     organizations = names.find(config.organizations.table)
-    tables = {
-        table.name: table
-        for table in catalog.tables
-        if table.kind != "inheritance child" and table.name != organizations
-    }
+    tables = {table.name: table for table in catalog.tables if table.name != organizations}
     keys = _keys_by_name(tables, configs, config)
     foreign_keys = _single_column_keys(catalog, organizations)
     homes = frozenset(
@@ -125,7 +122,10 @@ def _keys_by_name(
     for name, table in tables.items():
         configured = configs.get(name, TableConfig()).tenant_id_column
         columns = [column.name for column in table.columns]
+        inherited = {column.name for column in table.columns if column.inherited}
         if configured is not None:
+            if configured in inherited:
+                continue
             if configured not in columns:
                 raise ConfigurationError(
                     f"tables.{name}.tenant_id_column: {name} has no column {configured!r}"
@@ -133,7 +133,7 @@ def _keys_by_name(
                 )
             keys[name] = ((configured,), "configuration")
             continue
-        found = tuple(key for key in config.tenant_key_columns if key in columns)
+        found = tuple(key for key in config.tenant_key_columns if key in columns and key not in inherited)
         if found:
             keys[name] = (found, "name")
     return keys
@@ -165,7 +165,11 @@ def _keys_by_foreign_key(
         # the home's own column that points to itself is the hierarchy of tenants, not a tenant key
         if (key.parent, key.parent_columns[0]) in homes and key.parent != table.name
     }
-    return tuple(column.name for column in table.columns if column.name in found - {organization_column})
+    return tuple(
+        column.name
+        for column in table.columns
+        if column.name in found - {organization_column} and not column.inherited
+    )
 
 
 def _refuse_configured_without_key(
@@ -179,7 +183,7 @@ def _refuse_configured_without_key(
             continue
         if name == organizations:
             raise ConfigurationError(f"tables.{name}: this is the organizations table; it is not migrated")
-        if name not in tables:
+        if tables[name].kind == "inheritance child":
             raise ConfigurationError(f"tables.{name}: it inherits from another table; configure its parent")
         raise ConfigurationError(
             f"tables.{name}: it has no tenant key; say which column it is with `tenant_id_column`, "

@@ -54,11 +54,11 @@ def refuse_if_changed(connection: psycopg.Connection[Any], config: MigrationConf
 
 
 def _config_of(config: MigrationConfig, table: TablePlan) -> TableConfig:
-    by_name = {
-        text if "." in text else f"{config.interface_schema}.{text}": own
-        for text, own in config.tables.items()
-    }
-    return by_name.get(table.qualified_name, TableConfig())
+    """Return what the configuration says of it, under `schema.table` or its bare name, as discovery does."""
+    own = config.tables.get(table.qualified_name)
+    if own is None and table.schema_name == config.interface_schema:
+        own = config.tables.get(table.table_name)
+    return own or TableConfig()
 
 
 def _tenant_column(table: Table, table_config: TableConfig, config: MigrationConfig, *, planned: str) -> str:

@@ -246,6 +246,27 @@ def test_a_child_by_inheritance_cannot_be_configured(read_schema: Load) -> None:
         found(connection, tables={"cars": {}})
 
 
+def test_a_child_by_inheritance_with_a_key_of_its_own_is_a_table_of_its_own(load_schema: Load) -> None:
+    connection = load_schema("inheritance")
+    connection.execute(
+        "CREATE TABLE public.base (id int); CREATE TABLE public.docs (tenant_id text) INHERITS (public.base)"
+    )
+    plan = build_plan(connection, MigrationConfig())
+    assert {table.table_name for table in plan.tables} == {"vehicles", "docs"}, (
+        "cars have the key of vehicles"
+    )
+    assert table_of(plan, "docs").refusals == ()
+
+
+def test_a_database_without_the_key_is_refused(load_schema: Load) -> None:
+    connection = load_schema("inheritance")
+    config = MigrationConfig.model_validate({"tables": {"vehicles": {"exclude": True}}})
+    refusals = {hazard.name: hazard.detail for hazard in build_plan(connection, config).refusals}
+    assert refusals == {
+        "no_tables": "no table carries the tenant key tenant_id but those left out (public.vehicles)"
+    }
+
+
 def test_names_that_are_written_alike_are_refused(connection: psycopg.Connection) -> None:
     connection.execute('CREATE SCHEMA a; CREATE SCHEMA "a.b"')
     connection.execute('CREATE TABLE a."b.c" (tenant_id text); CREATE TABLE "a.b".c (tenant_id text)')

@@ -203,3 +203,12 @@ def test_at_most_ten_differences_are_shown(load_schema: Load) -> None:
     connection.execute(f"ALTER TABLE public.declared {columns}")
     with pytest.raises(PlanOutdated, match="and 4 more"):
         refuse_if_changed(connection, MigrationConfig(), table_of(plan, "declared"))
+
+
+def test_the_settings_of_a_table_with_a_dot_in_its_name_are_found(load_schema: Load) -> None:
+    connection = load_schema("no_foreign_key")
+    connection.execute('CREATE TABLE public."a.b" (id int PRIMARY KEY, tenant_id text)')
+    config = MigrationConfig.model_validate({"tables": {"a.b": {"batch_size": 7}}})
+    table = table_of(build_plan(connection, config), "public.a.b")
+    assert table.settings.batch_size == 7
+    refuse_if_changed(connection, config, table)
