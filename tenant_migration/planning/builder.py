@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import psycopg
@@ -26,7 +25,8 @@ from tenant_migration.planning.organizations import resolve_organizations
 from tenant_migration.planning.relations import managed_relations
 from tenant_migration.planning.settings import table_settings
 from tenant_migration.planning.strategy import choose_strategy
-from tenant_migration.planning.tenant_values import TenantValues, count_tenant_values, mapping_is_readable
+from tenant_migration.planning.tenant_values import TenantValues, count_tenant_values, mapping_visibility
+from tenant_migration.version import VERSION
 
 
 def build_plan(
@@ -67,7 +67,7 @@ def build_plan(
         discovery=discovery,
         organizations=organizations,
         created=created,
-        mapping_known=mapping_is_readable(connection, config.interface_schema),
+        mapping=mapping_visibility(connection, config.interface_schema),
     )
     values: dict[TableName, TenantValues] = (
         count_tenant_values(connection, discovery.managed, config, mapping_known=database.mapping_known)
@@ -96,7 +96,7 @@ def build_plan(
                 )
             )
     return Plan(
-        tool_version=_tool_version(),
+        tool_version=VERSION,
         database=catalog.server.database,
         server_version=catalog.server.version,
         interface_schema=config.interface_schema,
@@ -143,9 +143,6 @@ def plan_table(
         created=context.database.created,
     )
     block_size = context.database.catalog.server.block_size
-    rows = context.values.rows_to_write if context.values else None
-    if rows is None and table.estimated_rows >= 0:
-        rows = table.estimated_rows
     organizations = context.database.organizations
     return TablePlan(
         schema_name=managed.name.schema,
@@ -180,7 +177,7 @@ def plan_table(
         settings=settings,
         estimate=estimate(
             strategy,
-            rows=rows,
+            rows=_rows_to_write(context),
             heap_bytes=sum(leaf.pages for leaf in table.leaves) * block_size,
             index_count=len(table.indexes) + (1 if settings.build_index == "early" else 0),
         ),
@@ -188,6 +185,14 @@ def plan_table(
         table_hash=facts_hash(facts),
         facts=facts,
     )
+
+
+def _rows_to_write(context: TableContext) -> int | None:
+    values = context.values
+    if values is None or values.not_counted:
+        return context.table.estimated_rows if context.table.estimated_rows >= 0 else None
+    overwritten = values.differing_rows if context.settings.on_existing_value == "overwrite" else 0
+    return values.waiting_rows + overwritten
 
 
 def _key_columns(managed: ManagedTable) -> list[Column]:
@@ -246,10 +251,3 @@ def _parents(
     for name, of_name in dependencies.items():
         parents[name].update(of_name)
     return parents
-
-
-def _tool_version() -> str:
-    try:
-        return version("tenant-migration")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

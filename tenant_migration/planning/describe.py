@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Hazard, HazardLevel, Plan, TablePlan
 
 _STYLE = {HazardLevel.REFUSE: "bold red", HazardLevel.WARN: "yellow", HazardLevel.INFO: "dim"}
@@ -56,22 +57,14 @@ def seconds_as_text(seconds: float) -> str:
 
 def _heading(plan: Plan) -> RenderableType:
     organizations = f"{plan.organizations.schema_name}.{plan.organizations.table_name}"
-    lines = [
+    return Group(
         Text(f"Plan for database {plan.database} (PostgreSQL {plan.server_version // 10000})", style="bold"),
         Text(
-            f"{len(plan.tables)} tables from {' or '.join(plan.tenant_key_columns)}"
-            f" to {plan.organization_column}, {len(plan.relations)} references among them,"
+            f"{counted(len(plan.tables), 'table')} from {' or '.join(plan.tenant_key_columns)}"
+            f" to {plan.organization_column}, {counted(len(plan.relations), 'reference')} among them,"
             f" organizations in {organizations}"
         ),
-    ]
-    if not plan.tables:
-        lines.append(
-            Text(
-                "No table carries the tenant key: check tenant_key_columns and schemas in the configuration",
-                style="yellow",
-            )
-        )
-    return Group(*lines)
+    )
 
 
 def _tables(plan: Plan) -> RenderableType:
@@ -92,7 +85,8 @@ def _tables(plan: Plan) -> RenderableType:
         cost = found.estimate
         table.add_row(
             str(found.position + 1),
-            found.qualified_name + (f" ({len(found.leaves)} partitions)" if found.partitioned else ""),
+            found.qualified_name
+            + (f" ({counted(len(found.leaves), 'partition')})" if found.partitioned else ""),
             f"{found.tenant_column.name} {_type(found)}",
             "?" if cost.rows is None else f"~{cost.rows:,}",
             found.strategy.value,

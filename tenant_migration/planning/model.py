@@ -66,6 +66,11 @@ class ColumnRef(_Value):
         return f'OPERATOR("{self.equality_schema.replace(chr(34), chr(34) * 2)}".=)'
 
     @property
+    def is_domain(self) -> bool:
+        """Whether the type is a domain over another."""
+        return self.base_type != f"{self.type_schema}.{self.type_name}"
+
+    @property
     def quoted_type(self) -> str:
         """`"schema"."name"`, as `managed_tables.key_type` has it and `canonical_key` takes it."""
         return ".".join('"' + part.replace('"', '""') + '"' for part in (self.type_schema, self.type_name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -37,12 +37,10 @@ class TenantValues:
 
     rows: int = 0
     null_rows: int = 0
-    filled_rows: int = 0
-    """Rows that have an organization."""
+    waiting_rows: int = 0
+    """Rows that a run would give an organization; where the mapping is not known, all that have a key."""
     not_counted: str | None = None
     unreadable: bool = False
-    mapping_known: bool = False
-    """Whether rows were compared with the mapping; it needs `install`."""
     unmapped_rows: int = 0
     unmapped_tenants: int = 0
     unmapped_examples: tuple[tuple[str, int], ...] = ()
@@ -51,121 +49,130 @@ class TenantValues:
     differing_rows: int = 0
     """Rows whose organization is not the mapped one."""
 
-    @property
-    def rows_to_write(self) -> int | None:
-        """Rows that wait for their organization; None where nothing was counted."""
-        if self.not_counted:
-            return None
-        return max(
-            0, self.rows - self.null_rows - self.unmapped_rows - self.allowed_unmapped_rows - self.filled_rows
-        )
 
+MappingVisibility = Literal["readable", "not installed", "not readable"]
+"""What the connected role can know of the mapping."""
 
 # Looked up by name in the catalogs: to_regclass raises where the schema may not be used.
-_MAPPING_READABLE = """
-SELECT EXISTS (
-    SELECT FROM pg_class m
-      JOIN pg_namespace s ON s.oid = m.relnamespace
-     WHERE s.nspname = %(schema)s AND m.relname = 'tenant_org_mappings'
-       AND has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(m.oid, 'SELECT')
+_MAPPING_VISIBILITY = """
+SELECT has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(m.oid, 'SELECT')
        AND NOT row_security_active(m.oid)
-) AND EXISTS (
-    SELECT FROM pg_proc f
-      JOIN pg_namespace s ON s.oid = f.pronamespace
-     WHERE s.nspname = 'tenant_migration' AND f.proname = 'canonical_key'
-       AND has_schema_privilege(s.oid, 'USAGE') AND has_function_privilege(f.oid, 'EXECUTE')
-)
+       AND has_schema_privilege(fs.oid, 'USAGE') AND has_function_privilege(f.oid, 'EXECUTE')
+  FROM pg_class m
+  JOIN pg_namespace s ON s.oid = m.relnamespace
+  CROSS JOIN pg_proc f
+  JOIN pg_namespace fs ON fs.oid = f.pronamespace
+ WHERE s.nspname = %(schema)s AND m.relname = 'tenant_org_mappings'
+   AND fs.nspname = 'tenant_migration' AND f.proname = 'canonical_key'
 """
 
 
-def mapping_is_readable(connection: psycopg.Connection[Any], interface_schema: str) -> bool:
-    """Say whether the mapping is installed and visible to the connected role."""
+def mapping_visibility(connection: psycopg.Connection[Any], interface_schema: str) -> MappingVisibility:
+    """Say whether the mapping is installed in this schema, and whole to the connected role."""
     with transaction(connection, read_only=True):
-        row = connection.execute(_MAPPING_READABLE, {"schema": interface_schema}).fetchone()
-    return bool(row and row[0])
+        row = connection.execute(_MAPPING_VISIBILITY, {"schema": interface_schema}).fetchone()
+    if row is None:
+        return "not installed"
+    return "readable" if row[0] else "not readable"
 
 
-def count_query(
-    name: TableName, key: ColumnRef, organization_column: str | None, mapping_schema: str | None
-) -> sql.Composed:
-    """Build the grouped scan; its parameter is `allowed`, the tenants that may stay without a mapping.
+@dataclass(frozen=True)
+class TypedKeys:
+    """The mapping's keys of one type, as the text of arrays: cast and told apart once, not for each table."""
+
+    mapped: str = "{}"
+    organizations: str = "{}"
+    """Parallel to `mapped`."""
+    allowed: str = "{}"
+    """Tenants that may stay without a mapping."""
+
+
+# Two spellings of one key are the mapping's own check; here one of them is enough.
+_TYPED_KEYS = """
+WITH mapped AS (
+    SELECT DISTINCT ON (c.key::{type}) c.key, m.organization_id
+      FROM {mapping} m
+      CROSS JOIN LATERAL (SELECT tenant_migration.canonical_key(m.tenant_id, %(type)s) AS key) AS c
+     WHERE c.key IS NOT NULL
+), allowed AS (
+    SELECT DISTINCT ON (c.key::{type}) c.key
+      FROM unnest(%(allowed)s::text[]) AS a (tenant_id)
+      CROSS JOIN LATERAL (SELECT tenant_migration.canonical_key(a.tenant_id, %(type)s) AS key) AS c
+     WHERE c.key IS NOT NULL
+)
+SELECT coalesce(array_agg(mapped.key), '{{}}')::text,
+       coalesce(array_agg(mapped.organization_id), '{{}}')::text,
+       (SELECT coalesce(array_agg(allowed.key), '{{}}')::text FROM allowed)
+  FROM mapped
+"""
+
+_COUNT = """
+WITH groups AS MATERIALIZED (
+    SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count
+      FROM {table} t
+     GROUP BY 1, 2
+), mapped AS MATERIALIZED (
+    SELECT k.key::{type} AS key, k.organization_id
+      FROM unnest(%(mapped)s::text[], %(organizations)s::uuid[]) AS k (key, organization_id)
+), allowed AS MATERIALIZED (
+    SELECT k.key::{type} AS key FROM unnest(%(allowed)s::text[]) AS k (key)
+), judged AS (
+    SELECT g.key, g.row_count, g.organization_id IS NOT NULL AS filled,
+           CASE WHEN g.key IS NULL THEN 'null'
+                WHEN m.key IS NOT NULL THEN 'mapped'
+                WHEN a.key IS NOT NULL THEN 'allowed'
+                ELSE 'unmapped' END AS kind,
+           g.organization_id IS NOT NULL AND m.key IS NOT NULL
+               AND g.organization_id <> m.organization_id AS differs
+      FROM groups g
+      LEFT JOIN mapped m ON m.key {equals} g.key
+      LEFT JOIN allowed a ON a.key {equals} g.key
+), unmapped AS (
+    SELECT key::text AS tenant, sum(row_count)::bigint AS row_count
+      FROM judged WHERE kind = 'unmapped' GROUP BY key
+)
+SELECT coalesce(sum(row_count), 0)::bigint,
+       coalesce(sum(row_count) FILTER (WHERE kind = 'null'), 0)::bigint,
+       coalesce(sum(row_count) FILTER (WHERE kind = 'mapped' AND NOT filled), 0)::bigint,
+       coalesce(sum(row_count) FILTER (WHERE kind = 'unmapped' AND NOT filled), 0)::bigint,
+       coalesce(sum(row_count) FILTER (WHERE kind = 'unmapped'), 0)::bigint,
+       coalesce(sum(row_count) FILTER (WHERE kind = 'allowed'), 0)::bigint,
+       coalesce(sum(row_count) FILTER (WHERE differs), 0)::bigint,
+       (SELECT count(*) FROM unmapped),
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(tenant, row_count)
+                                  ORDER BY row_count DESC, tenant), '[]')
+          FROM (SELECT * FROM unmapped ORDER BY row_count DESC, tenant LIMIT {examples}) AS largest)
+  FROM judged
+"""
+
+
+def typed_keys_query(key: ColumnRef, mapping_schema: str) -> sql.Composed:
+    """Build the SELECT of `TypedKeys`; parameters `type`, the key's quoted type, and `allowed`, tenants."""
+    return sql.SQL(_TYPED_KEYS).format(
+        type=identifier(key.type_schema, key.type_name),
+        mapping=identifier(mapping_schema, "tenant_org_mappings"),
+    )
+
+
+def count_query(name: TableName, key: ColumnRef, organization_column: str | None) -> sql.Composed:
+    """Build the grouped scan; its parameters are the fields of `TypedKeys`.
 
     Args:
         name: table, or root of partitions.
         key: tenant key with its type.
         organization_column: the uuid column where it is there already; None: no row has an organization.
-        mapping_schema: where the mapping is; None: it is not compared with.
     """
-    key_type: sql.Composable = identifier(key.type_schema, key.type_name)
-    key_value: sql.Composable = identifier("t", key.name)
-    equals = sql.SQL(key.equality.replace("%", "%%"))
-    type_text = sql.Literal(key.quoted_type.replace("%", "%%"))
-    if mapping_schema is None:
-        mapped = sql.SQL("SELECT NULL::{} AS key, NULL::uuid AS organization_id WHERE false").format(key_type)
-        allowed = sql.SQL("SELECT NULL::{} AS key WHERE %(allowed)s::text[] IS NULL").format(key_type)
-    else:
-        # two spellings of one key are the mapping's own check; here one of them is enough
-        mapped = sql.SQL(
-            "SELECT DISTINCT ON (1) tenant_migration.canonical_key(m.tenant_id, {type_text})::{type} AS key,"
-            " m.organization_id FROM {mapping} m"
-            " WHERE tenant_migration.canonical_key(m.tenant_id, {type_text}) IS NOT NULL"
-        ).format(
-            type_text=type_text,
-            type=key_type,
-            mapping=identifier(mapping_schema, "tenant_org_mappings"),
-        )
-        allowed = sql.SQL(
-            "SELECT DISTINCT tenant_migration.canonical_key(a, {type_text})::{type} AS key"
-            " FROM unnest(%(allowed)s::text[]) AS a"
-            " WHERE tenant_migration.canonical_key(a, {type_text}) IS NOT NULL"
-        ).format(type_text=type_text, type=key_type)
     organization = (
         sql.SQL("t.{}").format(identifier(organization_column))
         if organization_column is not None
         else sql.SQL("NULL::uuid")
     )
-    return sql.SQL(
-        """
-        WITH groups AS MATERIALIZED (
-            SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count
-              FROM {table} t
-             GROUP BY 1, 2
-        ), mapped AS MATERIALIZED ({mapped}
-        ), allowed AS MATERIALIZED ({allowed}
-        ), judged AS (
-            SELECT g.key, g.row_count, g.organization_id IS NOT NULL AS filled,
-                   CASE WHEN g.key IS NULL THEN 'null'
-                        WHEN m.key IS NOT NULL THEN 'mapped'
-                        WHEN a.key IS NOT NULL THEN 'allowed'
-                        ELSE 'unmapped' END AS kind,
-                   g.organization_id IS NOT NULL AND m.key IS NOT NULL
-                       AND g.organization_id <> m.organization_id AS differs
-              FROM groups g
-              LEFT JOIN mapped m ON m.key {equals} g.key
-              LEFT JOIN allowed a ON a.key {equals} g.key
-        ), unmapped AS (
-            SELECT key::text AS tenant, sum(row_count)::bigint AS row_count
-              FROM judged WHERE kind = 'unmapped' GROUP BY key
-        )
-        SELECT coalesce(sum(row_count), 0)::bigint,
-               coalesce(sum(row_count) FILTER (WHERE kind = 'null'), 0)::bigint,
-               coalesce(sum(row_count) FILTER (WHERE filled), 0)::bigint,
-               coalesce(sum(row_count) FILTER (WHERE kind = 'unmapped'), 0)::bigint,
-               coalesce(sum(row_count) FILTER (WHERE kind = 'allowed'), 0)::bigint,
-               coalesce(sum(row_count) FILTER (WHERE differs), 0)::bigint,
-               (SELECT count(*) FROM unmapped),
-               (SELECT coalesce(jsonb_agg(jsonb_build_array(tenant, row_count)
-                                          ORDER BY row_count DESC, tenant), '[]')
-                  FROM (SELECT * FROM unmapped ORDER BY row_count DESC, tenant LIMIT {examples}) AS largest)
-          FROM judged
-        """
-    ).format(
-        key=key_value,
-        equals=equals,
+    return sql.SQL(_COUNT).format(
+        key=identifier("t", key.name),
+        type=identifier(key.type_schema, key.type_name),
+        equals=sql.SQL(key.equality.replace("%", "%%")),
         organization=organization,
         table=identifier(name.schema, name.name),
-        mapped=mapped,
-        allowed=allowed,
         examples=sql.Literal(EXAMPLES),
     )
 
@@ -191,12 +198,12 @@ def count_tenant_values(
         clock: seconds, for the limit over all tables.
         total_seconds: that limit.
     """
-    mapping_schema = config.interface_schema if mapping_known else None
+    keys_by_type: dict[str, TypedKeys] | None = {} if mapping_known else None
     deadline = clock() + total_seconds
     values: dict[TableName, TenantValues] = {}
     for managed in sorted(tables, key=lambda found: (found.table.total_bytes, found.name)):
         values[managed.name] = _count_in_time(
-            connection, managed, config, mapping_schema, left_ms=int((deadline - clock()) * 1000)
+            connection, managed, config, keys_by_type, left_ms=int((deadline - clock()) * 1000)
         )
     return values
 
@@ -205,7 +212,7 @@ def _count_in_time(
     connection: psycopg.Connection[Any],
     managed: ManagedTable,
     config: MigrationConfig,
-    mapping_schema: str | None,
+    keys_by_type: dict[str, TypedKeys] | None,
     *,
     left_ms: int,
 ) -> TenantValues:
@@ -215,7 +222,7 @@ def _count_in_time(
     if left_ms < _SHORTEST_TIMEOUT_MS:
         return TenantValues(not_counted="the time for all tables together is used up")
     timeout_ms = min(left_ms, config.defaults.statement_timeout_ms)
-    return _count(connection, managed, config, mapping_schema, timeout_ms=timeout_ms)
+    return _count(connection, managed, config, keys_by_type, timeout_ms=timeout_ms)
 
 
 def _cannot_be_read(managed: ManagedTable) -> str | None:
@@ -235,46 +242,64 @@ def _count(
     connection: psycopg.Connection[Any],
     managed: ManagedTable,
     config: MigrationConfig,
-    mapping_schema: str | None,
+    keys_by_type: dict[str, TypedKeys] | None,
     *,
     timeout_ms: int,
 ) -> TenantValues:
+    """Count one table; `keys_by_type` is None while the mapping is not known, else filled type by type."""
     column, existing = managed.tenant_column, managed.table.column(managed.organization_column)
+    key = ColumnRef(
+        name=column.name,
+        type_schema=column.type_schema,
+        type_name=column.type_name,
+        base_type=column.base_type,
+        equality_schema=column.equality_schema,
+    )
     query = count_query(
-        managed.name,
-        ColumnRef(
-            name=column.name,
-            type_schema=column.type_schema,
-            type_name=column.type_name,
-            base_type=column.base_type,
-            equality_schema=column.equality_schema,
-        ),
-        existing.name if existing and existing.base_type == "pg_catalog.uuid" else None,
-        mapping_schema,
+        managed.name, key, existing.name if existing and existing.base_type == "pg_catalog.uuid" else None
     )
     try:
         with transaction(
             connection, lock_timeout_ms=_LOCK_TIMEOUT_MS, statement_timeout_ms=timeout_ms, read_only=True
         ):
-            row = connection.execute(
-                query, {"allowed": config.validation.allowed_unmapped_tenants}
-            ).fetchone()
+            keys = TypedKeys()
+            if keys_by_type is not None:
+                if key.quoted_type not in keys_by_type:
+                    keys_by_type[key.quoted_type] = _read_typed_keys(connection, key, config)
+                keys = keys_by_type[key.quoted_type]
+            row = connection.execute(query, vars(keys)).fetchone()
     except psycopg.errors.QueryCanceled:
         return TenantValues(not_counted=f"statement timeout after {timeout_ms / 1000:g} s")
     except psycopg.errors.LockNotAvailable:
         return TenantValues(not_counted="another session holds the table's lock")
+    except psycopg.Error as error:  # dropped meanwhile, or damaged: the plan of the other tables goes on
+        if connection.closed:
+            raise
+        return TenantValues(not_counted=" ".join((error.diag.message_primary or str(error)).split()))
     if row is None:
         raise RuntimeError(f"the count over {managed.name} gave no row")
-    rows, null_rows, filled, unmapped, allowed, differing, unmapped_tenants, examples = row
-    known = mapping_schema is not None
+    rows, null_rows, mapped, of_nobody, unmapped, allowed, differing, unmapped_tenants, examples = row
+    if keys_by_type is None:
+        return TenantValues(rows=rows, null_rows=null_rows, waiting_rows=of_nobody)
     return TenantValues(
         rows=rows,
         null_rows=null_rows,
-        filled_rows=filled,
-        mapping_known=known,
-        unmapped_rows=unmapped if known else 0,
-        unmapped_tenants=unmapped_tenants if known else 0,
-        unmapped_examples=tuple((tenant, count) for tenant, count in examples) if known else (),
+        waiting_rows=mapped,
+        unmapped_rows=unmapped,
+        unmapped_tenants=unmapped_tenants,
+        unmapped_examples=tuple((tenant, count) for tenant, count in examples),
         allowed_unmapped_rows=allowed,
         differing_rows=differing,
     )
+
+
+def _read_typed_keys(
+    connection: psycopg.Connection[Any], key: ColumnRef, config: MigrationConfig
+) -> TypedKeys:
+    row = connection.execute(
+        typed_keys_query(key, config.interface_schema),
+        {"type": key.quoted_type, "allowed": config.validation.allowed_unmapped_tenants},
+    ).fetchone()
+    if row is None:
+        raise RuntimeError(f"the mapping's keys of type {key.quoted_type} gave no row")
+    return TypedKeys(*row)

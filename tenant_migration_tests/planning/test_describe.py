@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -67,7 +68,8 @@ def test_derivable_and_excluded_tables_are_listed(plan_schema: Callable[..., Pla
 
 def test_an_empty_plan_says_what_to_check(plan_schema: Callable[..., Plan]) -> None:
     text = piped(plan_schema("unlogged", tenant_key_columns=["no_such_column"]))
-    assert "No table carries the tenant key: check tenant_key_columns" in text
+    assert "REFUSE database: no_tables: no table carries the tenant key no_such_column" in text
+    assert "check tenant_key_columns and schemas in the configuration" in text
 
 
 def test_a_narrow_terminal_loses_no_name(plan_schema: Callable[..., Plan]) -> None:
@@ -88,3 +90,9 @@ def test_sizes(size: float, text: str) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert seconds_as_text(seconds) == text
+
+
+def test_one_of_a_kind_is_in_the_singular(plan_schema: Callable[..., Plan]) -> None:
+    text = piped(plan_schema("null_keys"))
+    assert "1 table from tenant_id to organization_id, 0 references among them" in text
+    assert not re.search(r"\b1 (tables|rows|tenants|references|partitions|constraints|views)\b", text)

@@ -129,10 +129,13 @@ DATABASE_HAZARDS: dict[str, set[str]] = {
 TESTED_ELSEWHERE = {
     "allowed_unmapped_tenants",
     "ambiguous_name",
+    "constraint_not_valid",
+    "exclusion_on_organization",
     "existing_values_differ",
     "mapping_unknown",
     "no_right",
     "no_right_to_create",
+    "no_tables",
     "not_owner",
     "organization_column_places_rows",
     "organizations_id_missing",

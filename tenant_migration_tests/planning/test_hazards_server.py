@@ -30,7 +30,7 @@ def test_a_standby_is_refused(read_schema: Callable[[str], psycopg.Connection]) 
             discovery=discover(catalog, config),
             organizations=resolve_organizations(catalog, config),
             created=CreatedObjects(),
-            mapping_known=False,
+            mapping="not installed",
         )
         return {h.name: h.detail for h in database_hazards(context) if h.level is HazardLevel.REFUSE}
 

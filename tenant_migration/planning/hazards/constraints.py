@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tenant_migration.planning.hazards.context import TableContext, info, refuse, warn
+from tenant_migration.planning.counted import counted
+from tenant_migration.planning.hazards.context import TableContext, info, quoted, refuse, warn
 from tenant_migration.planning.model import Hazard
 
 
@@ -19,10 +20,23 @@ def deferrable_constraints(context: TableContext) -> Iterator[Hazard]:
     if names:
         yield info(
             "deferrable_constraints",
-            f"{len(names)} constraints may be checked at commit: {_some(names)}",
+            f"{counted(len(names), 'constraint')} that may be checked at commit: {_some(names)}",
             "nothing to do: rows and DDL are never in one transaction, and a batch that fails at commit is "
             "judged like any other",
         )
+
+
+def not_valid_constraints(context: TableContext) -> Iterator[Hazard]:
+    """Warn of constraints that old rows may break: PostgreSQL refuses every UPDATE of such a row."""
+    for constraint in context.table.constraints:
+        if constraint.kind in ("check", "not null") and constraint.definition.endswith(" NOT VALID"):
+            yield warn(
+                "constraint_not_valid",
+                f"constraint {constraint.name} holds for new rows only: {constraint.definition}; an old "
+                "row that breaks it cannot be updated and is quarantined",
+                f"ALTER TABLE {context.sql_name} VALIDATE CONSTRAINT {quoted(constraint.name)} "
+                "says whether there is such a row",
+            )
 
 
 def cascades(context: TableContext) -> Iterator[Hazard]:

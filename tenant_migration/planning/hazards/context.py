@@ -11,7 +11,7 @@ from tenant_migration.planning.created import CreatedObjects
 from tenant_migration.planning.discovery import Discovery, ManagedTable
 from tenant_migration.planning.model import Hazard, HazardLevel, TableSettings
 from tenant_migration.planning.organizations import Organizations
-from tenant_migration.planning.tenant_values import TenantValues
+from tenant_migration.planning.tenant_values import MappingVisibility, TenantValues
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,17 @@ class DatabaseContext:
     discovery: Discovery
     organizations: Organizations
     created: CreatedObjects
-    mapping_known: bool
-    """Whether the mapping is installed and visible."""
+    mapping: MappingVisibility
+
+    @property
+    def mapping_known(self) -> bool:
+        """Whether rows can be compared with the mapping."""
+        return self.mapping == "readable"
+
+    @cached_property
+    def managed_tables(self) -> dict[TableName, Table]:
+        """The tables that carry the key, by name."""
+        return {found.name: found.table for found in self.discovery.managed}
 
     @cached_property
     def _foreign_keys_by_parent(self) -> dict[TableName, list[ForeignKey]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.hazards.context import DatabaseContext, info
 from tenant_migration.planning.model import Hazard
 
@@ -25,6 +26,6 @@ def dependents(context: DatabaseContext) -> Iterator[Hazard]:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             yield info(
                 f"{plural.replace(' ', '_')}_name_the_key",
-                f"{len(names)} {plural} name the tenant key: {shown}{more}",
+                f"the tenant key is named by {counted(len(names), kind, plural)}: {shown}{more}",
                 "nothing for the migration; they go on reading the old key until somebody rewrites them",
             )

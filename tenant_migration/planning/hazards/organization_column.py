@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tenant_migration.catalog.model import Column
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.hazards.context import TableContext, info, quoted, refuse, warn
 from tenant_migration.planning.model import Hazard
 
@@ -85,7 +86,16 @@ def organization_column_habits(context: TableContext) -> Iterator[Hazard]:
             "nothing to do",
         )
     for constraint in context.table.constraints:
-        if constraint.kind == "check" and column.name in constraint.columns:
+        if column.name not in constraint.columns:
+            continue
+        if constraint.kind == "exclusion":
+            yield warn(
+                "exclusion_on_organization",
+                f"constraint {constraint.name} holds {column.name}: {constraint.definition}; rows of two "
+                "tenants of one organization may collide",
+                "rows that it refuses are quarantined; look whether any do",
+            )
+        if constraint.kind == "check":
             yield warn(
                 "check_on_organization",
                 f"constraint {constraint.name} judges {column.name}: {constraint.definition}",
@@ -107,7 +117,7 @@ def existing_values(context: TableContext) -> Iterator[Hazard]:
     values = context.values
     if context.usable_column is None or values is None or values.differing_rows == 0:
         return
-    detail = f"{values.differing_rows:,} rows have an organization that is not the mapped one"
+    detail = f"{counted(values.differing_rows, 'row')} with an organization that is not the mapped one"
     if context.settings.on_existing_value == "refuse":
         yield refuse(
             "existing_values_differ",

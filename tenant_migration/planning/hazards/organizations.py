@@ -36,13 +36,17 @@ def organizations_table(context: DatabaseContext) -> Iterator[Hazard]:
             "add a unique uuid column to it and name that with organizations.id",
         )
     if not any(
-        index.unique and index.valid and not index.partial and index.columns == (column.name,)
+        index.unique
+        and index.valid
+        and index.immediate
+        and not index.partial
+        and index.columns == (column.name,)
         for index in table.indexes
     ):
         yield refuse(
             "organizations_id_not_unique",
-            f"no primary key or unique index says that {table.name}.{column.name} is unique: nothing can "
-            "refer to it",
+            f"no primary key or unique index, checked at once, says that {table.name}.{column.name} is "
+            "unique: nothing can refer to it",
             "CREATE UNIQUE INDEX CONCURRENTLY ON "
             f"{quoted(table.name.schema, table.name.name)} ({quoted(column.name)})",
         )

@@ -38,6 +38,7 @@ TABLE_HAZARDS: tuple[Callable[[TableContext], Iterator[Hazard]], ...] = (
     tenant_key.missing_index,
     organization_column.organization_column_habits,
     constraints.composite_keys,
+    constraints.not_valid_constraints,
     constraints.generated_columns,
     constraints.deferrable_constraints,
     storage.unlogged,
@@ -45,6 +46,7 @@ TABLE_HAZARDS: tuple[Callable[[TableContext], Iterator[Hazard]], ...] = (
 )
 DATABASE_HAZARDS: tuple[Callable[[DatabaseContext], Iterator[Hazard]], ...] = (
     server.standby,
+    server.no_tables,
     organizations.organizations_table,
     organizations.organizations_rights,
     row_security.row_security_of_organizations,

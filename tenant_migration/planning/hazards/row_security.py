@@ -22,9 +22,9 @@ def row_security(context: TableContext) -> Iterator[Hazard]:
             f"row security is on; role {role} is not filtered by it",
             "nothing to do; policies that name the tenant key are listed with the database's hazards",
         )
-    managed = {found.name: found.table for found in context.database.discovery.managed}
+    managed = context.database.managed_tables
     parents = {key.parent for key in context.foreign_keys if key.parent != context.managed.name}
-    for parent in sorted(parents & set(managed)):
+    for parent in sorted(parents & managed.keys()):
         if managed[parent].row_security_active:
             yield refuse(
                 "row_security_active_on_parent",

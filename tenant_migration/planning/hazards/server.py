@@ -1,4 +1,4 @@
-"""The server, and what reacts to our DDL."""
+"""The database as a whole: the server, what there is to migrate, what reacts to our DDL."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ def standby(context: DatabaseContext) -> Iterator[Hazard]:
             "standby",
             f"{server.host or 'the server'} is a standby (in recovery): nothing can be written",
             "connect to the primary",
+        )
+
+
+def no_tables(context: DatabaseContext) -> Iterator[Hazard]:
+    """Refuse a database in which there is nothing to migrate: checks over no table would pass."""
+    if not context.discovery.managed:
+        excluded = context.discovery.excluded
+        left_out = f" but those left out ({', '.join(map(str, excluded[:10]))})" if excluded else ""
+        yield refuse(
+            "no_tables",
+            f"no table carries the tenant key {' or '.join(context.config.tenant_key_columns)}{left_out}",
+            "check tenant_key_columns and schemas in the configuration, and the database that the URL names",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.hazards.context import (
     DatabaseContext,
     TableContext,
@@ -67,7 +68,7 @@ def row_values(context: TableContext) -> Iterator[Hazard]:
         required = context.settings.tenant_required
         yield warn(
             "null_tenant_keys",
-            f"{values.null_rows:,} of {values.rows:,} rows have no tenant; they are left as they are"
+            f"{counted(values.null_rows, 'row')} of {values.rows:,} without a tenant; they are never filled"
             + (", and tenant_required makes `validate` fail" if required else ""),
             "nothing, where rows may belong to nobody; else give them a tenant first",
         )
@@ -76,25 +77,31 @@ def row_values(context: TableContext) -> Iterator[Hazard]:
         more = values.unmapped_tenants - len(values.unmapped_examples)
         yield warn(
             "unmapped_tenants",
-            f"{values.unmapped_rows:,} rows belong to {values.unmapped_tenants:,} tenants without a mapping: "
-            + shown
-            + (f", and {more:,} more" if more > 0 else ""),
+            f"{counted(values.unmapped_rows, 'row')} of {counted(values.unmapped_tenants, 'tenant')} "
+            f"without a mapping: {shown}" + (f", and {more:,} more" if more > 0 else ""),
             "import their mappings, or name them in validation.allowed_unmapped_tenants; until then "
             "a run over all tenants is refused",
         )
     if values.allowed_unmapped_rows:
         yield info(
             "allowed_unmapped_tenants",
-            f"{values.allowed_unmapped_rows:,} rows belong to tenants that may stay without a mapping",
+            f"{counted(values.allowed_unmapped_rows, 'row')} of tenants that may stay without a mapping",
             "nothing to do; they are never migrated",
         )
 
 
 def mapping_unknown(context: DatabaseContext) -> Iterator[Hazard]:
-    """Say that nothing is known of mappings where they are not installed."""
-    if not context.mapping_known:
+    """Say that nothing is known of mappings where they are not installed, or closed to the connected role."""
+    if context.mapping == "not installed":
         yield info(
             "mapping_unknown",
             "unmapped tenants: not known: not installed",
             "run `tenant-migration install`, import the mappings, and plan again",
+        )
+    elif context.mapping == "not readable":
+        yield info(
+            "mapping_unknown",
+            f"unmapped tenants: not known: role {context.catalog.server.role} may not read all of "
+            f"{context.config.interface_schema}.tenant_org_mappings",
+            "plan as the role that installed it, or an inheriting member of it",
         )
