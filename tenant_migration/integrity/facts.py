@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -15,7 +15,9 @@ from tenant_migration.planning.model import Plan, Relation, TablePlan
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _TABLES = """
-SELECT w.number, m.table_id, a.attnum IS NOT NULL, j.oid IS NOT NULL,
+SELECT w.number, m.table_id, a.attnum IS NOT NULL, j.oid IS NOT NULL, coalesce(c.relkind = 'p', false),
+       ARRAY(SELECT l.attname::text FROM pg_attribute AS l
+             WHERE l.attrelid = c.oid AND l.attnum > 0 AND NOT l.attisdropped ORDER BY l.attnum),
        r.pairs, r.completed, r.row_count, r.kept
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(organization_columns)s::text[])
      WITH ORDINALITY AS w(table_schema, table_name, organization_column, number)
@@ -37,24 +39,27 @@ LEFT JOIN LATERAL (
 ORDER BY w.number
 """
 
-# Every key column and expression but the tenant key itself, as the server prints it.
+# Every key column and expression, as the server prints it; and all but the column that is asked about.
 _UNIQUE_INDEXES = """
-SELECT w.number, c.relname, k.others, pg_get_expr(x.indpred, x.indrelid), NOT x.indnullsnotdistinct
-FROM unnest(%(schemas)s::text[], %(names)s::text[], %(tenant_columns)s::text[])
-     WITH ORDINALITY AS w(table_schema, table_name, tenant_column, number)
+SELECT w.number, c.relname, k.expressions, k.others, pg_get_expr(x.indpred, x.indrelid),
+       NOT x.indnullsnotdistinct
+FROM unnest(%(schemas)s::text[], %(names)s::text[], %(columns)s::text[])
+     WITH ORDINALITY AS w(table_schema, table_name, column_name, number)
 JOIN pg_namespace AS n ON n.nspname = w.table_schema
 JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = w.table_name
-JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attname = w.tenant_column AND NOT a.attisdropped
+JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attname = w.column_name AND NOT a.attisdropped
 JOIN pg_index AS x ON x.indrelid = r.oid AND x.indisunique
 JOIN pg_class AS c ON c.oid = x.indexrelid
 CROSS JOIN LATERAL (
-    SELECT array_agg('(' || pg_get_indexdef(x.indexrelid, p.place::int, false) || ')' ORDER BY p.place)
-               FILTER (WHERE p.attribute <> a.attnum) AS others,
-           bool_or(p.attribute = a.attnum) AS has_tenant
+    SELECT array_agg(e.expression ORDER BY p.place) AS expressions,
+           array_agg(e.expression ORDER BY p.place) FILTER (WHERE p.attribute <> a.attnum) AS others,
+           bool_or(p.attribute = a.attnum) AS has_column
     FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS p(attribute, place)
+    CROSS JOIN LATERAL (
+        SELECT '(' || pg_get_indexdef(x.indexrelid, p.place::int, false) || ')') AS e(expression)
     WHERE p.place <= x.indnkeyatts
 ) AS k
-WHERE k.has_tenant
+WHERE k.has_column
 ORDER BY w.number, c.relname
 """
 
@@ -74,36 +79,57 @@ def read_facts(
     connection: Connection, tables: Sequence[TablePlan], tenants: Sequence[str] | None
 ) -> dict[str, TableFacts]:
     """Return the facts of these tables by `schema.table`."""
+    organization_columns = [table.organization_column for table in tables]
     given = {
         "schemas": [table.schema_name for table in tables],
         "names": [table.table_name for table in tables],
-        "organization_columns": [table.organization_column for table in tables],
-        "tenant_columns": [table.tenant_column.name for table in tables],
+        "organization_columns": organization_columns,
         "states": list(MIGRATED_STATES),
         "tenants": None if tenants is None else list(tenants),
     }
-    indexes: dict[int, list[UniqueIndex]] = {}
-    for number, name, others, predicate, nulls_distinct in connection.execute(_UNIQUE_INDEXES, given):
-        index = UniqueIndex(name, tuple(others or ()), predicate, nulls_distinct)
-        indexes.setdefault(number, []).append(index)
+    tenant_indexes = _unique_indexes(connection, given, [table.tenant_column.name for table in tables])
+    organization_indexes = _unique_indexes(connection, given, organization_columns)
     columns = [column for table in tables for column in (table.tenant_column, *table.key_columns)]
     types = sorted({column.quoted_type for column in columns})
     equality_by_type: dict[str, str] = dict(connection.execute(_EQUALITIES, [types]).fetchall())
     found = {}
-    for number, table_id, has_column, has_journal, *counts in connection.execute(_TABLES, given):
+    for (
+        number,
+        table_id,
+        has_column,
+        has_journal,
+        is_partitioned,
+        live_columns,
+        *counts,
+    ) in connection.execute(_TABLES, given):
         recorded_pairs, completed_pairs, recorded_rows, kept_rows = counts
         found[tables[number - 1].qualified_name] = TableFacts(
             table_id=table_id,
             organization_column_exists=has_column,
             has_journal=has_journal,
+            is_partitioned=is_partitioned,
             recorded_pairs=recorded_pairs,
             completed_pairs=completed_pairs,
             recorded_rows=recorded_rows,
             kept_rows=kept_rows,
-            unique_indexes=tuple(indexes.get(number, ())),
+            columns=tuple(live_columns or ()),
+            unique_indexes=tuple(tenant_indexes.get(number, ())),
+            organization_indexes=tuple(organization_indexes.get(number, ())),
             equality_by_type=equality_by_type,
         )
     return found
+
+
+def _unique_indexes(
+    connection: Connection, given: Mapping[str, object], columns: Sequence[str]
+) -> dict[int, list[UniqueIndex]]:
+    """Return the unique indexes whose key has this column of the table, by the table's place."""
+    indexes: dict[int, list[UniqueIndex]] = {}
+    rows = connection.execute(_UNIQUE_INDEXES, {**given, "columns": list(columns)})
+    for number, name, expressions, others, predicate, nulls_distinct in rows:
+        index = UniqueIndex(name, tuple(expressions), tuple(others or ()), predicate, nulls_distinct)
+        indexes.setdefault(number, []).append(index)
+    return indexes
 
 
 def read_join_condition(

@@ -112,12 +112,13 @@ def _with_one_pending_result(results: Sequence[CheckResult]) -> list[CheckResult
     by_table = {table: sum(states.values()) for table, states in pairs.items()}
     merged = replace(
         pending[0],
-        rows_checked=sum(result.rows_checked for result in pending),
+        rows_checked=sum(result.rows_checked for result in results if result.name == PENDING_PAIRS),
         count=sum(by_table.values()),
         examples=tuple(f"{table}: {count}" for table, count in by_table.items())[:SAMPLE_LIMIT],
         details={"pairs": pairs},
     )
-    others = [result for result in results if result.name != PENDING_PAIRS]
+    is_merged = (Outcome.FAILED, Outcome.PASSED)
+    others = [r for r in results if r.name != PENDING_PAIRS or r.outcome not in is_merged]
     return [merged, *others]
 
 

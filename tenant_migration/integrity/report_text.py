@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tenant_migration.planning.counted import counted
+
 _STATUS_STYLES = {"pass": "bold green", "warning": "bold yellow", "fail": "bold red"}
 _SEVERITY_STYLES = {"critical": "red", "warning": "yellow", "info": "cyan"}
 
@@ -23,8 +25,12 @@ def report_as_text(report: dict[str, Any]) -> RenderableType:
     skipped = [check for check in report["checks"] if check["outcome"] == "skipped" and _is_configured(check)]
     if skipped:
         parts.append(Text("\nNot asked:"))
-        parts += [Text(f"  - {check['name']} {check['table'] or ''}: {check['reason']}") for check in skipped]
+        parts += [Text(f"  - {_what(check)}: {check['reason']}") for check in skipped]
     return Group(*parts)
+
+
+def _what(check: dict[str, Any]) -> str:
+    return f"{check['name']} {check['table']}" if check["table"] else str(check["name"])
 
 
 def _is_configured(check: dict[str, Any]) -> bool:
@@ -40,7 +46,7 @@ def _headline(report: dict[str, Any]) -> Text:
     text = Text(f"{report['phase'].capitalize()} checks: ")
     text.append(report["status"].upper(), style=_STATUS_STYLES[report["status"]])
     text.append(
-        f"\n{report['criticalIssues']} critical, {report['warningIssues']} warnings, "
+        f"\n{report['criticalIssues']} critical, {counted(report['warningIssues'], 'warning')}, "
         f"{report['infoIssues']} info"
         f"; checks: {counts}"
     )

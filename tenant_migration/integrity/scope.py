@@ -19,11 +19,13 @@ MIGRATED_STATES = ("verifying", "completed")
 
 @dataclass(frozen=True)
 class UniqueIndex:
-    """A unique index whose key contains the tenant column."""
+    """A unique index whose key contains the tenant column, or the organization column."""
 
     name: str
+    expressions: tuple[str, ...]
+    """Its key columns and expressions, as the server prints them."""
     other_expressions: tuple[str, ...]
-    """The other key columns and expressions, as the server prints them."""
+    """All but that column."""
     predicate: str | None
     nulls_distinct: bool
 
@@ -36,6 +38,7 @@ class TableFacts:
     """None: not registered, so nothing of it can be recorded as migrated."""
     organization_column_exists: bool
     has_journal: bool
+    is_partitioned: bool
     recorded_pairs: int
     """Tenants in scope that are recorded as migrated in this table."""
     completed_pairs: int = 0
@@ -44,7 +47,12 @@ class TableFacts:
     """Rows that these tenants had migrated or kept."""
     kept_rows: int = 0
     """Rows of these tenants whose own value was recorded and left alone."""
+    columns: tuple[str, ...] = ()
+    """As they are now, in order."""
     unique_indexes: tuple[UniqueIndex, ...] = ()
+    """Those with the tenant column."""
+    organization_indexes: tuple[UniqueIndex, ...] = ()
+    """Those with the organization column."""
     equality_by_type: Mapping[str, str] = field(default_factory=dict)
     """Quoted type -> its own `=`, with the schema. Under our search path a bare one between values of an
     extension's type (citext) would be that of text."""

@@ -31,6 +31,8 @@ class Situation:
     """Of the tables in scope, for the tenants in scope."""
     parent_facts: Mapping[str, TableFacts]
     """Of the tables that they refer to, for every tenant."""
+    parents: Mapping[str, TablePlan]
+    """By name."""
     join_conditions: Mapping[tuple[str, str], str | psycopg.Error]
     """By child and relation; an error where the columns of the relation are not there any more."""
     several_tenants_share_an_organization: bool
@@ -44,7 +46,7 @@ class Situation:
         condition = self.join_conditions[relation.child, relation.name]
         if isinstance(condition, psycopg.Error):
             return condition
-        parent = self._scope(_table(self.plan, relation.parent), self.parent_facts, None)
+        parent = self._scope(self.parents[relation.parent], self.parent_facts, None)
         return RelationScope(relation, self.table(child), parent, condition)
 
     def database(self, tables: tuple[TablePlan, ...]) -> DatabaseScope:
@@ -82,29 +84,27 @@ def read_situation(
         for target in targets
         if isinstance(target, RelationTarget) and target.relation is not None
     }
-    parents = {relation.parent: _table(plan, relation.parent) for relation in relations.values()}
+    by_name = {table.qualified_name: table for table in plan.tables}
+    parents = {relation.parent: by_name[relation.parent] for relation in relations.values()}
     return Situation(
         plan=plan,
         config=config,
         tenants=tenants,
         facts=read_facts(connection, list(tables.values()), tenants),
+        parents=parents,
         parent_facts=read_facts(connection, list(parents.values()), None),
         join_conditions={
-            name: _join_condition(connection, plan, relation) for name, relation in relations.items()
+            name: _join_condition(connection, relation, by_name) for name, relation in relations.items()
         },
         several_tenants_share_an_organization=tenants_share_organizations(connection, plan),
     )
 
 
-def _join_condition(connection: Connection, plan: Plan, relation: Relation) -> str | psycopg.Error:
+def _join_condition(
+    connection: Connection, relation: Relation, tables: Mapping[str, TablePlan]
+) -> str | psycopg.Error:
     try:
         with savepoint(connection):
-            return read_join_condition(
-                connection, relation, _table(plan, relation.child), _table(plan, relation.parent)
-            )
+            return read_join_condition(connection, relation, tables[relation.child], tables[relation.parent])
     except psycopg.Error as error:
         return error
-
-
-def _table(plan: Plan, name: str) -> TablePlan:
-    return next(table for table in plan.tables if table.qualified_name == name)

@@ -80,17 +80,19 @@ def targets(
         for check in checks
         if isinstance(check, DatabaseCheck) and (not tables or check.counts_over_tables)
     ]
+    relations: dict[str, list[Relation]] = {}
+    for relation in plan.relations:
+        relations.setdefault(relation.child, []).append(relation)
     for table in chosen:
         for check in checks:
-            found += _of_table(plan, check, table)
+            found += _of_table(check, table, relations.get(table.qualified_name, []))
     return found
 
 
-def _of_table(plan: Plan, check: Check, table: TablePlan) -> list[Target]:
+def _of_table(check: Check, table: TablePlan, relations: list[Relation]) -> list[Target]:
     if isinstance(check, TableCheck):
         return [TableTarget(check, table)]
     if isinstance(check, RelationCheck):
-        relations = [relation for relation in plan.relations if relation.child == table.qualified_name]
         if not relations:
             return [RelationTarget(check, table, None)]
         return [RelationTarget(check, table, relation) for relation in relations]

@@ -193,6 +193,15 @@ DEFECTS = (
         examples=(f"profiles_tenant_id_email_key ({_ALPHA},both@example.org)",),
     ),
     Defect(
+        "organization_collisions",
+        _BEFORE,
+        "two tenants of one organization with one shelf",
+        _sql("INSERT INTO archive VALUES (1, 'alpha', NULL, 'A'), (2, 'alpha-two', NULL, 'A')"),
+        table="public.archive",
+        count=1,
+        examples=("archive_organization_id_shelf_key (*,A)",),
+    ),
+    Defect(
         "identical_rows",
         _BEFORE,
         "a row three times",

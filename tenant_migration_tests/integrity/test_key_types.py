@@ -43,6 +43,7 @@ KEY_TYPES = (
     KeyType("numeric", "7.0", "7", "7.5"),
     KeyType("colour", "red", "red", "blue"),
     KeyType("short_text", "abc", "abc", "abd"),
+    KeyType("positive", "0011", "11", "12"),
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def database_of_types(server: Server) -> Iterator[str]:
             "CREATE TABLE organizations (id uuid PRIMARY KEY, parent_id uuid, slug text, name text); "
             "CREATE TYPE colour AS ENUM ('red', 'blue'); "
             "CREATE DOMAIN short_text AS varchar(5) CHECK (value <> ''); "
+            "CREATE DOMAIN positive AS integer NOT NULL CHECK (value > 0); "
             "INSERT INTO organizations SELECT gen_random_uuid() FROM generate_series(1, 20)"
         )
         for number, key in enumerate(KEY_TYPES):

@@ -75,6 +75,32 @@ def test_a_table_that_is_gone_is_errored(before: World) -> None:
     errored = _errored(before.check("pre-migration", plan=plan))
     assert {table for _, table in errored} == {"public.archive"}
     assert errored["tenants_have_mapping", "public.archive"] == "42P01"
+    assert errored["foreign_keys_valid", "public.archive"] == "42P01"
+
+
+def test_a_table_that_was_partitioned_after_the_plan_is_read_with_its_partitions(before: World) -> None:
+    plan = before.plan
+    before.execute(
+        "DROP TABLE archive; "
+        "CREATE TABLE archive (id integer, tenant_id text) PARTITION BY LIST (tenant_id); "
+        "CREATE TABLE archive_rest PARTITION OF archive DEFAULT; INSERT INTO archive VALUES (1, 'ghost')"
+    )
+    result = one(before.check("pre-migration", plan=plan), "tenants_have_mapping", "public.archive")
+    assert (result.outcome, result.rows_checked, result.examples) == (Outcome.FAILED, 1, ("ghost",))
+
+
+def test_foreign_keys_are_counted_as_they_were_declared(before: World) -> None:
+    """PostgreSQL keeps a copy for each partition that is referred to; a partition may have its own."""
+    before.execute(
+        "ALTER TABLE claims ADD COLUMN on_day date; ALTER TABLE claims ADD CONSTRAINT read "
+        "FOREIGN KEY (id, on_day) REFERENCES readings NOT VALID; "
+        "ALTER TABLE readings_2025 ADD CONSTRAINT own FOREIGN KEY (id) REFERENCES archive NOT VALID"
+    )
+    results = before.check("pre-migration", only=["foreign_keys_valid"])
+    claims = one(results, "foreign_keys_valid", "public.claims")
+    assert (claims.rows_checked, claims.count, claims.examples) == (2, 1, ("read",))
+    readings = one(results, "foreign_keys_valid", "public.readings")
+    assert (readings.rows_checked, readings.count, readings.examples) == (2, 1, ("own",))
 
 
 def test_a_relation_whose_column_is_gone_is_errored_alone(before: World) -> None:

@@ -163,3 +163,29 @@ def test_the_text_names_issues_counts_examples_and_what_was_skipped() -> None:
     assert "orphans public.claims: by configuration: known" in text
     assert "the table has a key" not in text
     assert "Map them." in text
+
+
+def test_what_is_pending_in_one_table_hides_no_check_that_could_not_run_in_another() -> None:
+    pending = replace(
+        _FAILED,
+        name="pending_pairs",
+        phase="post-migration",
+        table=None,
+        severity="info",
+        details={"pairs": {"public.claims": {"pending": 2}}},
+    )
+    errored = replace(_ERRORED, name="pending_pairs", phase="post-migration", table=None)
+    assert _status(pending, phase="post-migration") == "warning"
+    assert _status(pending, errored, phase="post-migration") == "fail"
+    assert _status(errored, pending, phase="post-migration") == "fail"
+
+
+def test_one_warning_and_what_was_not_asked_read_well() -> None:
+    skipped = replace(
+        _PASSED, table=None, name="duplicate_slugs", outcome=Outcome.SKIPPED, reason="by configuration: known"
+    )
+    report = build_report([replace(_FAILED, severity="warning"), skipped], "pre-migration")
+    stream = io.StringIO()
+    Console(file=stream, width=160).print(report_as_text(report))
+    assert "0 critical, 1 warning, 0 info" in stream.getvalue()
+    assert "- duplicate_slugs: by configuration: known" in stream.getvalue()

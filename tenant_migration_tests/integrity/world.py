@@ -1,7 +1,8 @@
 """A healthy database, small and full of what real ones have: before a migration, and after one.
 
 Keys of three types, quoted names with a percent sign, a composite key, a table without a key, partitions, an
-empty table, a configured relation, hostile tenant ids, two tenants of one organization, a system tenant.
+empty table with an organization column of its own, a configured relation, hostile tenant ids, two tenants of
+one organization, a system tenant.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ CREATE TABLE readings (
     PRIMARY KEY (id, taken_on)) PARTITION BY RANGE (taken_on);
 CREATE TABLE readings_2025 PARTITION OF readings FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 CREATE TABLE readings_2026 PARTITION OF readings FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
-CREATE TABLE archive (id integer PRIMARY KEY, tenant_id text);
+CREATE TABLE archive (
+    id integer PRIMARY KEY, tenant_id text, organization_id uuid REFERENCES organizations, shelf text,
+    UNIQUE (organization_id, shelf));
 CREATE SCHEMA app;
 CREATE TABLE app."Line%Items" (
     "Id" bigint, part text, "tenantId" uuid, "Amount" numeric, PRIMARY KEY ("Id", part));

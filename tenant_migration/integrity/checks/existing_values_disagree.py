@@ -31,7 +31,7 @@ def _build(scope: TableScope) -> Verdict:
 def _wrong_rows(scope: TableScope) -> sql.Composed:
     return sql.SQL(_WRONG_ROWS).format(
         example=row_key(scope.table, "t"),
-        table=table_name(scope.table),
+        table=table_name(scope),
         mapping=mapping_of(scope),
         same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("m", "key")),
         organization=organization(scope, "t"),

@@ -6,26 +6,32 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope
-from tenant_migration.integrity.sources.catalog import table_oid
+from tenant_migration.integrity.sources.catalog import table_and_partitions
 from tenant_migration.integrity.verdict import first_examples, verdict
+
+# Each as it was declared, on the table or on one of its partitions: PostgreSQL keeps a copy for every
+# partition on either side.
+_DECLARED = """
+SELECT k.conname::text AS example, k.convalidated FROM pg_constraint AS k
+WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid IN ({relations})
+"""
+
+
+def _declared(scope: TableScope) -> sql.Composed:
+    return sql.SQL(_DECLARED).format(relations=table_and_partitions(scope.table))
+
+
+def _wrong_rows(scope: TableScope) -> sql.Composed:
+    return sql.SQL("SELECT d.example FROM ({}) AS d WHERE NOT d.convalidated").format(_declared(scope))
 
 
 def _build(scope: TableScope) -> Verdict:
     return verdict(
         rows_checked=sql.SQL("count(*)"),
-        count=sql.SQL("count(*) FILTER (WHERE NOT k.convalidated)"),
-        source=sql.SQL("pg_constraint AS k WHERE k.contype = 'f' AND k.conrelid = {}").format(
-            table_oid(scope.table)
-        ),
+        count=sql.SQL("count(*) FILTER (WHERE NOT d.convalidated)"),
+        source=sql.SQL("({}) AS d").format(_declared(scope)),
         examples=first_examples(_wrong_rows(scope)),
     )
-
-
-def _wrong_rows(scope: TableScope) -> sql.Composed:
-    return sql.SQL(
-        "SELECT k.conname::text AS example FROM pg_constraint AS k "
-        "WHERE k.contype = 'f' AND NOT k.convalidated AND k.conrelid = {}"
-    ).format(table_oid(scope.table))
 
 
 CHECK = TableCheck(

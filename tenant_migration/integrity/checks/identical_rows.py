@@ -21,7 +21,7 @@ def _contents(scope: TableScope) -> sql.Composed:
         "WHERE {in_scope} GROUP BY md5(ROW({columns})::text)"
     ).format(
         example=row_key(scope.table, "t"),
-        table=table_name(scope.table),
+        table=table_name(scope),
         in_scope=in_scope(scope, "t"),
         columns=sql.SQL(", ").join(
             column("t", preserved.name) for preserved in scope.table.preserved_columns

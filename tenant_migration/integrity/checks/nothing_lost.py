@@ -57,7 +57,7 @@ def _gone_rows(scope: TableScope) -> sql.Composed:
     return sql.SQL(_GONE_ROWS).format(
         example=entry_key(scope, "e"),
         each_key=each_key(scope),
-        table=table_name(scope.table),
+        table=table_name(scope),
         same_row=same_row(scope, "t", "e"),
         found=column("t", scope.table.key_columns[0].name),
     )

@@ -19,7 +19,7 @@ def _build(scope: TableScope) -> Verdict:
 def _wrong_rows(scope: TableScope) -> sql.Composed:
     return sql.SQL("SELECT {example} AS example FROM {table} AS t WHERE {key} IS NULL").format(
         example=row_key(scope.table, "t"),
-        table=table_name(scope.table),
+        table=table_name(scope),
         key=column("t", scope.table.tenant_column.name),
     )
 

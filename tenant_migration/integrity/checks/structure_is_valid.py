@@ -9,13 +9,13 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope
-from tenant_migration.integrity.sources.catalog import table_oid
+from tenant_migration.integrity.sources.catalog import table_and_partitions
 from tenant_migration.integrity.verdict import first_examples, verdict
 
 # Found on the table and its partitions, together with what we registered as created there.
 _INDEXES = """
 WITH relations AS (
-    SELECT {table} AS oid UNION SELECT p.relid::oid FROM pg_partition_tree({table}::regclass) AS p
+    {relations}
 ), found AS (
     SELECT x.indexrelid AS oid FROM relations AS r
     JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attname = {organization_column} AND NOT a.attisdropped
@@ -35,7 +35,7 @@ LEFT JOIN pg_index AS x ON x.indexrelid = coalesce(found.oid, registered.oid)
 
 _FOREIGN_KEYS = """
 WITH relations AS (
-    SELECT {table} AS oid UNION SELECT p.relid::oid FROM pg_partition_tree({table}::regclass) AS p
+    {relations}
 ), found AS (
     SELECT k.oid FROM relations AS r
     JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attname = {organization_column} AND NOT a.attisdropped
@@ -58,7 +58,7 @@ LEFT JOIN pg_constraint AS k ON k.oid = coalesce(found.oid, registered.oid)
 
 def _objects(scope: TableScope, query: str) -> sql.Composed:
     return sql.SQL(query).format(
-        table=table_oid(scope.table),
+        relations=table_and_partitions(scope.table),
         organization_column=sql.Literal(scope.table.organization_column),
         table_id=sql.Literal(scope.facts.table_id),
     )

@@ -64,7 +64,7 @@ def _wrong_rows(scope: TableScope) -> sql.Composed:
     key = tenant_key(scope.table, "t")
     return sql.SQL(_WRONG_ROWS).format(
         key=key,
-        table=table_name(scope.table),
+        table=table_name(scope),
         mapping=mapping_of(scope),
         same_tenant=same_tenant(scope, key, sql.Identifier("m", "key")),
         in_scope=in_scope(scope, "t"),

@@ -42,7 +42,7 @@ def _rows_of(scope: TableScope, index: UniqueIndex) -> sql.Composed:
     return sql.SQL(_ROWS).format(
         key=tenant_key(scope.table, scope.table.table_name),
         values=sql.SQL("").join(values),
-        table=table_name(scope.table),
+        table=table_name(scope),
         predicate=sql.SQL(index.predicate or "TRUE"),
         mapping=mapping_of(_every_tenant(scope)),
         same_tenant=same_tenant(scope, sql.Identifier("i", "key"), sql.Identifier("m", "key")),
@@ -73,7 +73,7 @@ def _wrong_rows(scope: TableScope) -> sql.Composed:
 
 def _build(scope: TableScope) -> Verdict:
     return verdict(
-        rows_checked=sql.SQL("(SELECT count(*) FROM {})").format(table_name(scope.table)),
+        rows_checked=sql.SQL("(SELECT count(*) FROM {})").format(table_name(scope)),
         count=sql.SQL("count(*)"),
         source=sql.SQL("({}) AS w").format(_wrong_rows(scope)),
         examples=first_examples(_wrong_rows(scope)),

@@ -7,9 +7,10 @@ from psycopg import sql
 from tenant_migration.planning.model import TablePlan
 
 
-def table_oid(table: TablePlan) -> sql.Composed:
-    """Return a scalar subquery: the table's oid, NULL when it is gone."""
+def table_and_partitions(table: TablePlan) -> sql.Composed:
+    """Return a SELECT of (oid): the table and all its partitions; an error when the table is gone."""
+    name = sql.Identifier(table.schema_name, table.table_name).as_string(None)
     return sql.SQL(
-        "(SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = {schema} AND c.relname = {name})"
-    ).format(schema=sql.Literal(table.schema_name), name=sql.Literal(table.table_name))
+        "SELECT {table}::regclass::oid AS oid "
+        "UNION SELECT p.relid::oid FROM pg_partition_tree({table}::regclass) AS p"
+    ).format(table=sql.Literal(name))

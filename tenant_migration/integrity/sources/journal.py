@@ -150,7 +150,7 @@ def journal_tables(scope: TableScope) -> sql.Composable:
             found=column("t", keys[0].name),
             organization=organization(scope, "t"),
             each_key=each_key(scope),
-            table=table_name(scope.table),
+            table=table_name(scope),
             same_row=same_row(scope, "t", "e"),
             key_type=sql.Literal(scope.table.tenant_column.quoted_type),
         ),

@@ -23,7 +23,7 @@ def recorded_rows(scope: TableScope, condition: sql.Composable) -> sql.Composed:
     """
     return sql.SQL(_ROWS).format(
         example=row_key(scope.table, "t"),
-        table=table_name(scope.table),
+        table=table_name(scope),
         recorded=recorded_pairs(scope),
         same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("r", "key")),
         condition=condition,

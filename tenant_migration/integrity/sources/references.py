@@ -59,8 +59,8 @@ def refers(scope: RelationScope, child: str) -> sql.Composable:
 def joined(scope: RelationScope) -> dict[str, sql.Composable]:
     """Return the parts of a join of the child `c` with its parent `p`, to fill in."""
     return {
-        "child": table_name(scope.child.table),
-        "parent": table_name(scope.parent.table),
+        "child": table_name(scope.child),
+        "parent": table_name(scope.parent),
         "refers_to": sql.SQL(scope.join_condition),
         "in_scope": in_scope(scope.child, "c"),
     }

@@ -58,7 +58,7 @@ def rows_by_key(scope: TableScope, *aggregates: sql.Composable) -> sql.Composed:
         more=sql.SQL("").join(sql.SQL(", {}").format(aggregate) for aggregate in aggregates),
         key=tenant_key(scope.table, "t"),
         organization=organization(scope, "t"),
-        table=table_name(scope.table),
+        table=table_name(scope),
         in_scope=in_scope(scope, "t"),
     )
 

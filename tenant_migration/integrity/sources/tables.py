@@ -22,14 +22,15 @@ def all_of(conditions: Sequence[sql.Composable]) -> sql.Composable:
     return sql.SQL(" AND ").join(conditions) if conditions else _TRUE
 
 
-def table_name(table: TablePlan) -> sql.Composed:
+def table_name(scope: TableScope) -> sql.Composed:
     """Return the table as FROM takes it.
 
     A partitioned table is read with its partitions; any other table alone, since what inherits from it has
-    rows of its own and is a table of its own.
+    rows of its own and is a table of its own. What it is now counts, not what it was when the plan was made:
+    ONLY of a partitioned table is empty, and every check would pass.
     """
-    name = sql.Identifier(table.schema_name, table.table_name)
-    return sql.SQL("{}" if table.partitioned else "ONLY {}").format(name)
+    name = sql.Identifier(scope.table.schema_name, scope.table.table_name)
+    return sql.SQL("{}" if scope.facts.is_partitioned else "ONLY {}").format(name)
 
 
 def column(alias: str, name: str) -> sql.Identifier:
@@ -45,9 +46,13 @@ def tenant_key(table: TablePlan, alias: str) -> sql.Identifier:
 def canonical_key(table: TablePlan, tenant_id: sql.Composable) -> sql.Composed:
     """Return a tenant id as a key of this table: NULL when no row of the table can belong to the tenant."""
     key = table.tenant_column
-    return sql.SQL("tenant_migration.canonical_key({tenant_id}, {key_type})::{type}").format(
-        tenant_id=tenant_id,
-        key_type=sql.Literal(key.quoted_type),
+    query = "{canonical}::{type}"
+    if key.is_domain:  # one that forbids NULL must not be asked to take one
+        query = "CASE WHEN {canonical} IS NOT NULL THEN {canonical}::{type} END"
+    return sql.SQL(query).format(
+        canonical=sql.SQL("tenant_migration.canonical_key({}, {})").format(
+            tenant_id, sql.Literal(key.quoted_type)
+        ),
         type=sql.Identifier(key.type_schema, key.type_name),
     )
 

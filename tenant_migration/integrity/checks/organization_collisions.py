@@ -1,0 +1,103 @@
+"""Rows that a unique index on the organization column would refuse, once they have their organization.
+
+(organization_id, email) is unique: rows without an organization do not meet in it, filled ones do, be they of
+two tenants of one organization or of one tenant.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from tenant_migration.integrity.check import TableCheck, Verdict
+from tenant_migration.integrity.scope import TableScope, UniqueIndex
+from tenant_migration.integrity.sources.rows_before import mapping_of
+from tenant_migration.integrity.sources.tables import column, same_tenant, table_name, tenant_key
+from tenant_migration.integrity.verdict import first_examples, verdict
+
+_CHANGES, _TENANT = sql.Identifier("tenant_migration.changes"), sql.Identifier("tenant_migration.tenant_id")
+"""Beside the table's own columns, with names that none of them has."""
+
+# The index's own expressions and predicate are computed on the rows as they will be, where nothing else is in
+# sight.
+_ROWS_AFTERWARDS = """
+SELECT {columns}, {afterwards} AS {organization}, m.tenant_id AS {tenant},
+       {afterwards} IS DISTINCT FROM {now} AS {changes}
+FROM {table} AS t LEFT JOIN ({mapping}) AS m ON {same_tenant}
+"""
+
+_COLLISIONS = """
+SELECT {index} || ' ' || ROW({keys})::text AS example, array_agg(DISTINCT r.{tenant}) AS tenant_ids,
+       count(*) - 1 AS refused
+FROM (SELECT {tenant}, {changes}, {values} FROM ({rows}) AS i WHERE {predicate}) AS r
+WHERE {no_nulls} GROUP BY {keys} HAVING count(*) > 1 AND bool_or(r.{changes})
+"""
+
+
+def _rows_afterwards(scope: TableScope) -> sql.Composed:
+    now = column("t", scope.table.organization_column)
+    mapped = sql.Identifier("m", "organization_id")
+    overwrites = scope.table.settings.on_existing_value == "overwrite"
+    return sql.SQL(_ROWS_AFTERWARDS).format(
+        columns=sql.SQL(", ").join(
+            column("t", name) for name in scope.facts.columns if name != scope.table.organization_column
+        ),
+        afterwards=sql.SQL("coalesce({}, {})").format(*((mapped, now) if overwrites else (now, mapped))),
+        organization=sql.Identifier(scope.table.organization_column),
+        tenant=_TENANT,
+        changes=_CHANGES,
+        now=now,
+        table=table_name(scope),
+        mapping=mapping_of(scope),
+        same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("m", "key")),
+    )
+
+
+def _collisions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
+    """Return a SELECT of (example, tenant_ids, refused), one row for each value of several rows."""
+    names = [sql.Identifier(f"value_{number}") for number in range(len(index.expressions))]
+    keys = [sql.SQL("r.{}").format(name) for name in names]
+    no_nulls = [sql.SQL("{} IS NOT NULL").format(key) for key in (keys if index.nulls_distinct else [])]
+    return sql.SQL(_COLLISIONS).format(
+        index=sql.Literal(index.name),
+        keys=sql.SQL(", ").join(keys),
+        tenant=_TENANT,
+        changes=_CHANGES,
+        values=sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(sql.SQL(expression), name)
+            for expression, name in zip(index.expressions, names, strict=True)
+        ),
+        rows=_rows_afterwards(scope),
+        predicate=sql.SQL(index.predicate or "TRUE"),
+        no_nulls=sql.SQL(" AND ").join([sql.SQL("TRUE"), *no_nulls]),
+    )
+
+
+def _wrong_rows(scope: TableScope) -> sql.Composed:
+    return sql.SQL(" UNION ALL ").join(
+        _collisions(scope, index) for index in scope.facts.organization_indexes
+    )
+
+
+def _build(scope: TableScope) -> Verdict:
+    return verdict(
+        rows_checked=sql.SQL("(SELECT count(*) FROM {})").format(table_name(scope)),
+        count=sql.SQL("sum(w.refused)"),
+        source=sql.SQL("({}) AS w").format(_wrong_rows(scope)),
+        examples=first_examples(_wrong_rows(scope)),
+    )
+
+
+CHECK = TableCheck(
+    name="organization_collisions",
+    phase="pre-migration",
+    severity="warning",
+    description="Rows that a unique index on the organization column will refuse",
+    recommendation="Resolve these values first: such a row is quarantined, and its tenant fails in "
+    "this table.",
+    build=_build,
+    wrong_rows=_wrong_rows,
+    column=lambda scope: scope.table.organization_column,
+    not_applicable=lambda scope: (
+        None if scope.facts.organization_indexes else "no unique index contains the organization column"
+    ),
+)
