@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import click
 from rich.console import Console
@@ -53,7 +54,24 @@ def _fits(text: str, encoding: str) -> bool:
 def console(stream: TextIO | None = None) -> Console:
     """Return a console on stdout, or on `stream`; made anew each time, since tests exchange the streams."""
     stream = stream or sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False, markup=False)
+    if stream.isatty():
+        return Console(file=stream, highlight=False, markup=False)
+    file = cast(TextIO, _WithoutTrailingBlanks(stream))
+    return Console(file=file, width=PLAIN_WIDTH, highlight=False, markup=False)
+
+
+class _WithoutTrailingBlanks:
+    """A file or a pipe to which rich writes whole lines; it fills them with blanks up to a table's width."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write without the blanks at the ends of lines."""
+        return self._stream.write(re.sub(r" +(?=\n)", "", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def plain_table(*columns: str, numbers_from: int) -> Table:
