@@ -22,6 +22,8 @@ COMMANDS = (
     "migrate",
     "status",
     "verify",
+    "cancel",
+    "resume",
     "cache",
 )
 """In the order of use. Each is the function of its own name in the module of its own name."""

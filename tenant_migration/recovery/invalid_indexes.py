@@ -13,7 +13,8 @@ from tenant_migration.database.connection import outside_transaction, transactio
 _LOCK_TIMEOUT_MS = 5_000
 """The drop waits for transactions that use the table; it blocks nobody meanwhile."""
 
-# A parent's index on partitions is INVALID by nature until every partition's is attached.
+# A parent's index on partitions is INVALID by nature until every partition's is attached, and any index while
+# it is being built: whoever builds it holds a lease.
 _INVALID = """
 SELECT o.object_id, o.object_schema::text, o.object_name::text, o.on_relation
 FROM tenant_migration.created_objects AS o
@@ -23,6 +24,8 @@ JOIN pg_index AS i ON i.indexrelid = ic.oid AND NOT i.indisvalid
 JOIN pg_class AS c ON c.oid = i.indrelid JOIN pg_namespace AS cn ON cn.oid = c.relnamespace
 WHERE o.kind = 'index' AND o.dropped_at IS NULL AND cn.nspname || '.' || c.relname = o.on_relation
   AND NOT EXISTS (SELECT FROM pg_inherits AS attached WHERE attached.inhrelid = ic.oid)
+  AND NOT EXISTS (SELECT FROM tenant_migration.leases AS l
+                  WHERE l.table_id = o.table_id AND l.expires_at > clock_timestamp())
 ORDER BY o.object_id"""
 
 
@@ -38,7 +41,9 @@ class InvalidIndexes:
 def drop_invalid_indexes(connection: psycopg.Connection) -> InvalidIndexes:
     """Drop every registered index that is INVALID; one that cannot be dropped is left, with the reason."""
     found = InvalidIndexes()
-    for object_id, schema, name, on_relation in connection.execute(_INVALID).fetchall():
+    with transaction(connection, read_only=True, row_security=True):
+        invalid = connection.execute(_INVALID).fetchall()
+    for object_id, schema, name, on_relation in invalid:
         sentence = f"INVALID index {name} on {on_relation}"
         try:
             with outside_transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
