@@ -44,6 +44,9 @@ def test_a_row_that_violates_a_check_is_quarantined_and_the_others_go_on(
     assert set(states.values()) == {"verifying"}
     status = dict(world.sql("SELECT tenant_id, migration_status FROM public.tenant_org_mappings"))
     assert status["beta"] == "failed"
+    reason = world.one("SELECT reason FROM tenant_migration.table_states WHERE state = 'failed'")
+    assert "2 rows in quarantine" in reason
+    assert "(SQLSTATE 23514, constraint not_these)" in reason
     assert result.waiting, "the index waits: two rows have no organization"
     world.assert_journal_is_exact("public.claims", before=set())
 
@@ -55,6 +58,21 @@ def test_a_row_that_violates_a_check_is_quarantined_and_the_others_go_on(
     mended = world.migrate("public.claims")
     assert (mended.rows_migrated, mended.rows_quarantined, mended.waiting) == (2, 0, ())
     assert world.one("SELECT count(*) FROM tenant_migration.quarantine WHERE resolved_at IS NULL") == 0
+    assert set(world.states("public.claims").values()) == {"verifying"}
+
+
+def test_quarantined_rows_of_a_partition_that_is_gone_hold_nobody_back(world: World) -> None:
+    world.sql(
+        "CREATE TABLE public.claims (id int, tenant_id text, organization_id uuid) PARTITION BY RANGE (id)"
+    )
+    world.sql("CREATE TABLE public.old PARTITION OF public.claims FOR VALUES FROM (0) TO (10)")
+    world.sql("CREATE TABLE public.new PARTITION OF public.claims FOR VALUES FROM (10) TO (20)")
+    world.sql("INSERT INTO public.claims VALUES (1, 'alpha'), (11, 'alpha')")
+    world.sql("ALTER TABLE public.old ADD CHECK (organization_id IS NULL)")
+    assert world.migrate("public.claims").rows_quarantined == 1
+    world.sql("DROP TABLE public.old")
+    again = world.migrate("public.claims")
+    assert (again.rows_quarantined, again.waiting) == (0, ())
     assert set(world.states("public.claims").values()) == {"verifying"}
 
 
@@ -82,7 +100,10 @@ def test_a_row_refused_at_commit_is_quarantined(claims: Callable[[int], World]) 
 def test_too_many_quarantined_rows_stop_the_table(claims: Callable[[int], World]) -> None:
     world = claims(1_000)
     world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid CHECK (organization_id IS NULL)")
-    with pytest.raises(OperationFailed, match=r"public\.claims: \d+ rows are in quarantine, more than 1\.0%"):
+    with pytest.raises(
+        OperationFailed,
+        match=r"public\.claims: \d+ rows are in quarantine, more than 1\.0%.*23514, constraint claims_",
+    ):
         world.migrate("public.claims", quarantine_max_share=0.01)
     assert set(world.states("public.claims").values()) == {"failed"}
     assert world.one("SELECT state FROM tenant_migration.table_runs") == "failed"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -16,6 +19,10 @@ from tenant_migration.errors import OperationFailed, RunStopped
 from tenant_migration_tests.backfill.conftest import TENANTS, World, table_of
 
 INDEX = "claims_organization_id_idx"
+TRIGGERS = (
+    "trigger tenant_migration_claim_update on public.claims",
+    "trigger tenant_migration_claim_delete on public.claims",
+)
 
 
 def index_is_valid(world: World, name: str = INDEX) -> bool | None:
@@ -30,18 +37,21 @@ def test_what_is_created_is_registered_and_named_in_the_result(claims: Callable[
     result = world.migrate("public.claims")
     assert result.created == (
         "column organization_id on public.claims",
+        *TRIGGERS,
         f"index {INDEX} on public.claims",
         "foreign key claims_organization_id_fkey on public.claims",
     )
     registered = world.sql(
         "SELECT kind, object_name, on_relation FROM tenant_migration.created_objects WHERE"
-        " created_at IS NOT NULL ORDER BY 1"
+        " created_at IS NOT NULL ORDER BY 1, 2"
     )
     assert registered == [
         ("column", "organization_id", "public.claims"),
         ("foreign_key", "claims_organization_id_fkey", "public.claims"),
         ("index", INDEX, "public.claims"),
         ("journal", f"journal_{world.table_id('public.claims')}", "public.claims"),
+        ("trigger", "tenant_migration_claim_delete", "public.claims"),
+        ("trigger", "tenant_migration_claim_update", "public.claims"),
     ]
     again = world.migrate("public.claims")
     assert (again.created, again.waiting, again.rows_migrated) == ((), (), 0)
@@ -52,8 +62,11 @@ def test_what_was_there_is_not_registered(claims: Callable[[int], World]) -> Non
     world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid REFERENCES public.organizations")
     world.sql("CREATE INDEX my_own ON public.claims (organization_id)")
     result = world.migrate("public.claims")
-    assert (result.created, result.strategy, result.rows_hot) == ((), "ctid_ranges", 0)
-    assert world.sql("SELECT DISTINCT kind FROM tenant_migration.created_objects") == [("journal",)]
+    assert (result.created, result.strategy, result.rows_hot) == (TRIGGERS, "ctid_ranges", 0)
+    assert world.sql("SELECT DISTINCT kind FROM tenant_migration.created_objects ORDER BY 1") == [
+        ("journal",),
+        ("trigger",),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +210,7 @@ def test_long_names_are_cut_by_us_and_stay_different(world: World) -> None:
     world.sql(f'CREATE TABLE public."{name}" (id int PRIMARY KEY, tenant_id text)')
     world.sql(f"INSERT INTO public.\"{name}\" VALUES (1, 'alpha')")
     result = world.migrate(f"public.{name}")
-    assert (result.rows_migrated, len(result.created), result.waiting) == (1, 3, ())
+    assert (result.rows_migrated, len(result.created), result.waiting) == (1, 5, ())
     assert world.migrate(f"public.{name}").created == ()
 
 
@@ -238,4 +251,131 @@ def test_statements_of_the_dry_run_are_those_of_the_run(world: World) -> None:
         "ALTER INDEX public.claims_organization_id_idx ATTACH PARTITION public.claims_1_organization_id_idx"
     )
     world.sql(attach)
+    assert world.migrate("public.claims").created == ()
+
+
+_BUILDS = (
+    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
+    " AND wait_event_type = 'Lock' AND state = 'active' AND datname = current_database()"
+)
+
+
+@contextmanager
+def during_the_build(world: World, act: Callable[[psycopg.Connection, int], None]) -> Iterator[None]:
+    """Hold the concurrent index build of the body up; act on its server process, then let it go."""
+    failed: list[BaseException] = []
+    with psycopg.connect(world.url) as reader, psycopg.connect(world.url, autocommit=True) as other:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        reader.execute("SELECT count(*) FROM public.claims")
+
+        def wait_and_act() -> None:
+            try:
+                deadline = time.monotonic() + 20
+                while not (pids := other.execute(_BUILDS).fetchall()):
+                    assert time.monotonic() < deadline, "no build began"
+                    time.sleep(0.05)
+                act(other, pids[0][0])
+            except BaseException as error:  # noqa: BLE001 - raised below
+                failed.append(error)
+            finally:
+                reader.rollback()
+
+        thread = threading.Thread(target=wait_and_act)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+    assert failed == []
+
+
+def test_an_index_build_that_loses_its_connection_is_done_again_and_said_to_be_created(
+    claims: Callable[[int], World],
+) -> None:
+    world = claims(200)
+    world.migrate("public.claims", build_index="finalize")
+    plan = world.plan()
+    run = world.run(plan)
+
+    def terminate(other: psycopg.Connection, pid: int) -> None:
+        other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+    with psycopg.connect(world.url, autocommit=True) as judge:
+        with during_the_build(world, terminate):
+            result = backfill_table(world.connection, plan, table_of(plan, "public.claims"), run)
+        world.connection = judge
+        assert f"index {INDEX} on public.claims" in result.created
+        assert result.waiting == ()
+        assert index_is_valid(world) is True
+        assert set(world.states("public.claims").values()) == {"verifying"}
+
+
+class _InterruptedError(BaseException):
+    """As Dagster's: psycopg, which knows Ctrl-C, does not end the statement for it."""
+
+
+def test_an_interruption_ends_an_index_build_on_the_server_and_is_recorded(
+    claims: Callable[[int], World],
+) -> None:
+    world = claims(200)
+    world.migrate("public.claims", build_index="finalize")
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise _InterruptedError
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with (
+            pytest.raises(_InterruptedError),
+            during_the_build(world, lambda _, __: os.kill(os.getpid(), signal.SIGUSR1) or time.sleep(1)),
+        ):
+            world.migrate("public.claims")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert world.sql(_BUILDS) == []
+    state, reason = world.sql("SELECT state, reason FROM tenant_migration.table_runs ORDER BY run_id")[-1]
+    assert state == "cancelled"
+    assert "interrupted by" in reason
+    assert world.one("SELECT count(*) FROM tenant_migration.leases") == 0
+    assert set(world.states("public.claims").values()) == {"cancelled"}
+    assert world.migrate("public.claims").waiting == ()
+    assert index_is_valid(world) is True
+
+
+def test_an_index_that_another_run_is_building_is_left_to_it(claims: Callable[[int], World]) -> None:
+    """Runs over other tenants have leases of their own: a half-built index is not a broken one."""
+    world = claims(200)
+    plan = world.plan()
+    for tenant in TENANTS[1:]:
+        backfill_table(world.connection, plan, table_of(plan, "public.claims"), world.run(plan, [tenant]))
+    waiting: list[tuple[str, ...]] = []
+
+    def run_beside(other: psycopg.Connection, _: int) -> None:
+        beside = World(world.url, other).run(plan, ["beta"])
+        waiting.append(backfill_table(other, plan, table_of(plan, "public.claims"), beside).waiting)
+
+    with during_the_build(world, run_beside):
+        result = backfill_table(
+            world.connection, plan, table_of(plan, "public.claims"), world.run(plan, ["alpha"])
+        )
+    assert any("another run builds it" in line for line in waiting[0])
+    assert result.waiting == ()
+    assert index_is_valid(world) is True
+
+
+def test_an_index_name_that_somebody_else_has_is_left_to_him(claims: Callable[[int], World]) -> None:
+    """PostgreSQL names a partial index as we would name ours."""
+    world = claims(200)
+    world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid")
+    world.sql("CREATE INDEX ON public.claims (organization_id) WHERE title IS NULL")
+    plan = world.plan()
+    dry = dry_run_table(world.connection, plan, table_of(plan, "public.claims"))
+    result = world.migrate("public.claims")
+    assert result.created == (
+        *TRIGGERS,
+        f"index {INDEX}1 on public.claims",
+        "foreign key claims_organization_id_fkey on public.claims",
+    )
+    assert any(f"{INDEX}1" in statement for statement in dry.statements)
+    assert index_is_valid(world, f"{INDEX}1") is True
     assert world.migrate("public.claims").created == ()

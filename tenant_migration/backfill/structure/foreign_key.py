@@ -12,7 +12,7 @@ from psycopg import sql
 from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.leaves import read_leaves
 from tenant_migration.backfill.structure import created_objects
-from tenant_migration.backfill.structure.names import free_name
+from tenant_migration.backfill.structure.names import object_name
 from tenant_migration.backfill.work import Work
 from tenant_migration.catalog.model import TableName
 from tenant_migration.database.connection import transaction
@@ -88,7 +88,7 @@ def missing_foreign_keys(
         if any(valid for _, valid in found):
             continue
         not_valid = on in relations or not leaf_by_leaf
-        name = found[0][0] if found else _name_on(connection, table, on)
+        name = found[0][0] if found else object_name(on.name, table.organization_column, "fkey")
         if not found:
             statements.append(add_foreign_key_statement(table, on, name, organizations, not_valid=not_valid))
         if found or not_valid:
@@ -98,17 +98,6 @@ def missing_foreign_keys(
 
 def _leaf_by_leaf(connection: psycopg.Connection, table: TablePlan) -> bool:
     return table.partitioned and connection.info.server_version < _NOT_VALID_ON_PARTITIONED
-
-
-def _name_on(connection: psycopg.Connection, table: TablePlan, on: TableName) -> str:
-    def is_taken(name: str) -> bool:
-        row = connection.execute(
-            "SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s)",
-            (_regclass(on), name),
-        ).fetchone()
-        return bool(row and row[0])
-
-    return free_name(is_taken, on.name, table.organization_column, "fkey")
 
 
 def ensure_foreign_key(work: Work) -> None:
@@ -133,7 +122,7 @@ def _ensure_on(work: Work, on: TableName, *, not_valid: bool) -> None:
     if found:
         _validate(work, on, found[0][0])
         return
-    name = _name_on(connection, work.table, on)
+    name = object_name(on.name, work.table.organization_column, "fkey")
     statement = add_foreign_key_statement(work.table, on, name, work.plan.organizations, not_valid=not_valid)
     made = created_objects.Object("foreign_key", on.schema, name, on, statement.as_string(connection))
     object_id = created_objects.register(connection, made, table_id=work.table_id, run_id=work.run.run_id)
