@@ -5,13 +5,35 @@
 lock, and a batch takes its number while it holds that lock. So an entry of the journal is claimed exactly
 when `after_batch >= batch_id`, without any clock.
 
-A table without a key cannot name the row: there `claims_<table_id>` has the organizations that the
-application wrote anywhere in the table.
+What claims the key that a row had before: another organization; another key, or a DELETE, since a row that
+comes later under that key is not the one that we wrote.
+
+A table without a key cannot name the row: there `claims_<table_id>` has the organizations that somebody else
+wrote anywhere in the table.
+
+The triggers look at the columns' values (WHEN), not at the columns an UPDATE names: a BEFORE trigger of the
+application may set the organization too. SECURITY DEFINER, so that nobody who writes the table needs rights
+on our schema.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from psycopg import sql
+
+from tenant_migration.backfill.journal_sql import journal_relation, key_columns
+from tenant_migration.planning.model import TablePlan
+
+_PREFIX = "tenant_migration_claim"
+
+
+@dataclass(frozen=True)
+class ClaimTrigger:
+    """One of the triggers on the application's table."""
+
+    name: str
+    statement: sql.Composed
 
 
 def claims_relation(table_id: int) -> str:
@@ -22,3 +44,127 @@ def claims_relation(table_id: int) -> str:
 def claims_name(table_id: int) -> sql.Identifier:
     """Return the quoted name of the table's claims."""
     return sql.Identifier("tenant_migration", claims_relation(table_id))
+
+
+def function_relation(table_id: int) -> str:
+    """Return the bare name of the trigger function in schema `tenant_migration`."""
+    return f"claim_{table_id}"
+
+
+_OF_KEYS = (
+    "CREATE TABLE IF NOT EXISTS {claims} ({columns}, after_batch bigint NOT NULL, PRIMARY KEY ({keys}))"
+)
+_OF_ORGANIZATIONS = "CREATE TABLE IF NOT EXISTS {claims} (organization_id uuid PRIMARY KEY)"
+
+_CLAIM_KEY = """
+BEGIN
+    INSERT INTO {claims} AS c ({keys}, after_batch)
+    SELECT {old_keys}, CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM {batch_numbers} AS s
+    ON CONFLICT ({keys}) DO UPDATE SET after_batch = excluded.after_batch
+        WHERE c.after_batch < excluded.after_batch;
+    RETURN NULL;
+END"""
+
+_CLAIM_ORGANIZATION = """
+BEGIN
+    INSERT INTO {claims} VALUES (NEW.{organization}) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END"""
+
+_FUNCTION = """
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {body}"""
+
+_TRIGGER = """
+CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW
+WHEN (({happened}) AND current_setting('tenant_migration.backfill', true) IS DISTINCT FROM 'on')
+EXECUTE FUNCTION {function}()"""
+
+
+def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
+    """Build the statements that make the claims and the function that writes them, for one transaction."""
+    claims, function = claims_name(table_id), sql.Identifier("tenant_migration", function_relation(table_id))
+    organization = sql.Identifier(table.organization_column)
+    if table.key_columns:
+        columns = key_columns(table)
+        names = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
+        create = sql.SQL(_OF_KEYS).format(
+            claims=claims,
+            columns=sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(column.name), column.element_type)
+                for column in columns
+            ),
+            keys=names,
+        )
+        body = sql.SQL(_CLAIM_KEY).format(
+            claims=claims,
+            keys=names,
+            old_keys=sql.SQL(", ").join(
+                sql.SQL("OLD.{}").format(sql.Identifier(column.name)) for column in table.key_columns
+            ),
+            batch_numbers=sql.Identifier("tenant_migration", f"{journal_relation(table_id)}_batch_id_seq"),
+        )
+    else:
+        create = sql.SQL(_OF_ORGANIZATIONS).format(claims=claims)
+        body = sql.SQL(_CLAIM_ORGANIZATION).format(claims=claims, organization=organization)
+    return [
+        create,
+        sql.SQL("SELECT tenant_migration.make_private({})").format(
+            sql.Literal(f"tenant_migration.{claims_relation(table_id)}")
+        ),
+        sql.SQL(_FUNCTION).format(function=function, body=sql.Literal(body.as_string())),
+        sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(function),
+    ]
+
+
+def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
+    """Build the triggers on the application's table."""
+    organization = sql.Identifier(table.organization_column)
+    other_organization = sql.SQL("OLD.{0} IS DISTINCT FROM NEW.{0}").format(organization)
+    if table.key_columns:
+        other_key = [
+            sql.SQL("NOT OLD.{0} {1} NEW.{0}").format(sql.Identifier(column.name), sql.SQL(column.equality))
+            for column in table.key_columns
+        ]
+        events = {
+            "UPDATE": sql.SQL(" OR ").join([other_organization, *other_key]),
+            "DELETE": sql.SQL("OLD.{} IS NOT NULL").format(organization),
+        }
+    else:
+        is_set = sql.SQL("NEW.{} IS NOT NULL").format(organization)
+        events = {"INSERT": is_set, "UPDATE": sql.SQL(" AND ").join([is_set, other_organization])}
+    return [
+        ClaimTrigger(
+            f"{_PREFIX}_{event.lower()}",
+            sql.SQL(_TRIGGER).format(
+                name=sql.Identifier(f"{_PREFIX}_{event.lower()}"),
+                event=sql.SQL(event),
+                table=sql.Identifier(table.schema_name, table.table_name),
+                happened=happened,
+                function=sql.Identifier("tenant_migration", function_relation(table_id)),
+            ),
+        )
+        for event, happened in events.items()
+    ]
+
+
+def claim_what_is_there(table: TablePlan, table_id: int) -> sql.Composed:
+    """Build what claims the organizations that are in a table without a key before its first batch."""
+    return sql.SQL(
+        "INSERT INTO {claims} SELECT DISTINCT {organization} FROM {table} WHERE {organization} IS NOT NULL"
+        " ON CONFLICT DO NOTHING"
+    ).format(
+        claims=claims_name(table_id),
+        organization=sql.Identifier(table.organization_column),
+        table=sql.Identifier(table.schema_name, table.table_name),
+    )
+
+
+def drop_claims(table_id: int) -> list[sql.Composed]:
+    """Build what removes function and claims once the triggers are dropped."""
+    return [
+        sql.SQL("DROP FUNCTION IF EXISTS {}()").format(
+            sql.Identifier("tenant_migration", function_relation(table_id))
+        ),
+        sql.SQL("DROP TABLE IF EXISTS {}").format(claims_name(table_id)),
+    ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from tenant_migration.backfill.ambiguity import ambiguous_keys
+from tenant_migration.backfill.claims import missing_claims
 from tenant_migration.backfill.dry_run_sql import count_statement
 from tenant_migration.backfill.journal import journal_exists
 from tenant_migration.backfill.journal_sql import create_journal, index_journal
@@ -197,6 +198,7 @@ def _statements(connection: psycopg.Connection, plan: Plan, table: TablePlan) ->
     if table_id is None or not journal_exists(connection, table_id):
         statements += [text.as_string(connection) for text in create_journal(table, table_id or 0)]
         statements.append(index_journal(table_id or 0).as_string(connection))
+    statements += [text.as_string(connection) for text in missing_claims(connection, table, table_id)]
     if table.settings.build_index != "finalize":
         statements += [text.as_string(connection) for text in missing_indexes(connection, table)]
         statements += [

@@ -11,6 +11,7 @@ import psycopg
 from tenant_migration.backfill import existing, failpoints, quarantine
 from tenant_migration.backfill import lease as leases
 from tenant_migration.backfill.bulk import bulk_pass, leaves_of, strategy_of
+from tenant_migration.backfill.claims import ensure_claims
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.counts import TenantCount, count_by_tenant
 from tenant_migration.backfill.ending import reason_of, state_after
@@ -53,7 +54,8 @@ def backfill_table(
     """Move the rows of one table to their organizations.
 
     1. Take the lease; name whoever holds it.
-    2. Add the organization column and the journal where they are missing, registered first.
+    2. Add the organization column, the journal and the claim trigger where they are missing; each is
+       registered first.
     3. Count what there is to do; refuse when existing values differ and nobody said what to do.
     4. Pairs of the scope become `running`; values that stay are recorded.
     5. Bulk pass over each leaf, or the selected tenants' rows: committed batches with journal and cursor.
@@ -166,6 +168,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     created = ensure_column(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
     work.tally.created += [created] if created else []
     ensure_journal(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
+    unclaimed = ensure_claims(work)
     if table.settings.fingerprints == "journal":
         work.hashed_columns = hashed_columns(work.session.connection, table)
     if table.settings.build_index == "early":
@@ -228,7 +231,7 @@ def _backfill(work: Work, started: float) -> TableResult:
         rows_by_tenant={names[number]: count for number, count in by_tenant.items()},
         quarantined=quarantine.samples(work),
         created=tuple(work.tally.created),
-        waiting=tuple(work.tally.waiting),
+        waiting=(*work.tally.waiting, *([unclaimed] if unclaimed else [])),
         resumed=work.tally.resumed,
     )
 

@@ -10,6 +10,7 @@ import psycopg
 
 from tenant_migration.backfill import failpoints
 from tenant_migration.backfill import lease as leases
+from tenant_migration.backfill.claims import claims_exist, triggers_work
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.journal import journal_exists
@@ -26,6 +27,7 @@ from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.results import PreviousValues, RollbackResult
 from tenant_migration.recovery.rollback import outcome
 from tenant_migration.recovery.rollback.dividing import divide
+from tenant_migration.recovery.rollback.from_backup import ensure_index_by_key
 from tenant_migration.recovery.rollback.kept import close_kept
 from tenant_migration.recovery.rollback.scope import Batch, count_open, list_batches
 from tenant_migration.recovery.rollback.steps import Steps
@@ -123,7 +125,7 @@ def roll_back_table(
                 progress=progress,
                 session_settings=_session_settings(session.connection),
                 emergency=emergency,
-                has_claims=False,
+                has_claims=claims_exist(session.connection, table_id),
                 previous=previous,
             )
             try:
@@ -170,8 +172,14 @@ def _roll_back(work: Work, started: float) -> RollbackResult:
     pairs = outcome.touched_pairs(work, list(expected))
     outcome.set_pairs(work, pairs, State.ROLLING_BACK, None)
     failpoints.reach(failpoints.ROLLBACK_PAIRS_STARTED)
+    if expected and not triggers_work(work.session.connection, work.table, work.table_id):
+        work.tally.notes.append(
+            "No claim trigger is at work: where the application itself wrote the very value that we had "
+            "written, that cannot be told apart, and it was taken back."
+        )
     if work.tenant_numbers is None:
         _forget_cursors(work)
+    ensure_index_by_key(work)
     failed: set[int] = set()
     if has_journal:
         close_kept(work)

@@ -115,10 +115,18 @@ class Entries:
     def _previous_value(self) -> sql.Composable:
         if self.previous is None:
             return sql.SQL("e.previous_value")
-        # A row that the backup does not have came after it: what the journal says of it holds.
-        key = identifier(self.table.key_columns[0].name)
-        return sql.SQL("CASE WHEN b.{} IS NULL THEN e.previous_value ELSE b.{} END").format(
-            key, identifier(self.table.organization_column)
+        # A row that the backup does not have came after it, and one that we wrote before it holds our value
+        # there: what the journal says of them holds.
+        value: sql.Composable = sql.SQL("NULL")
+        if self.previous.has_organization:
+            value = sql.SQL("b.{}").format(identifier(self.table.organization_column))
+        return sql.SQL(
+            "CASE WHEN b.{key} IS NULL OR {written_in} <= {batch} THEN e.previous_value ELSE {value} END"
+        ).format(
+            key=identifier(self.table.key_columns[0].name),
+            written_in=written_in(),
+            batch=sql.Literal(self.previous.journal_batch_id),
+            value=value,
         )
 
     def _source(self) -> sql.Composable:
