@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition as AssetJob,
 )
 from dagster._core.events import AssetObservationData, DagsterEvent, StepMaterializationData
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
@@ -35,10 +37,12 @@ __all__ = [
     "NoOpComputeLogManager",
     "TargetMaterialization",
     "UserConfigSchema",
+    "cancel_backfills",
     "check_entry",
     "failed_checks",
     "hold_connections",
     "latest_materializations",
+    "made_by_module",
     "selected_assets",
     "store_check_evaluations",
     "store_materializations",
@@ -79,6 +83,49 @@ def hold_connections(instance: dg.DagsterInstance) -> None:
 def selected_assets(context: dg.AssetExecutionContext) -> frozenset[dg.AssetKey]:
     """Return the assets that this run materializes, of whatever step; the context offers this step's only."""
     return frozenset(context.job_def.asset_layer.executable_asset_keys)
+
+
+def made_by_module(run: dg.DagsterRun, module: str) -> bool:
+    """Say whether a run's job was loaded from a module, or from one below it.
+
+    A run has no public word about its code location; several may share an instance.
+    """
+    origin = run.job_code_origin
+    pointer = None if origin is None else origin.repository_origin.code_pointer
+    return _is_below(getattr(pointer, "module", None), module)
+
+
+def cancel_backfills(
+    instance: dg.DagsterInstance, module: str, assets: AbstractSet[dg.AssetKey]
+) -> list[str]:
+    """Let running backfills of our jobs and assets launch no more runs; return their ids.
+
+    There is no public way without a webserver. The daemon sees the status and cancels what is launched.
+
+    Args:
+        instance: Dagster's.
+        module: below which our code location is.
+        assets: ours; a backfill of assets does not say which code location they are of.
+    """
+    found = instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    ours = [backfill for backfill in found if _is_ours(backfill, module, assets)]
+    for backfill in ours:
+        instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))  # type: ignore[no-untyped-call]
+    return [backfill.backfill_id for backfill in ours]
+
+
+def _is_ours(backfill: PartitionBackfill, module: str, assets: AbstractSet[dg.AssetKey]) -> bool:
+    if backfill.partition_set_origin is None:
+        return bool(backfill.asset_selection) and set(backfill.asset_selection or ()) <= assets
+    location = backfill.partition_set_origin.repository_origin.code_location_origin
+    target = getattr(location, "loadable_target_origin", None)
+    return location.location_name == module.partition(".")[0] or _is_below(
+        getattr(target, "module_name", None), module
+    )
+
+
+def _is_below(name: str | None, module: str) -> bool:
+    return name is not None and (name == module or name.startswith(f"{module}."))
 
 
 def store_materializations(

@@ -69,6 +69,11 @@ def storage_url() -> str:
     return os.environ.get(DAGSTER_URL_VARIABLE) or dagster_storage_url()
 
 
+def storage_exists() -> bool:
+    """Say whether Dagster has, or may have, a storage already: without one it never ran anything."""
+    return bool(os.environ.get(DAGSTER_URL_VARIABLE)) or cluster_folder().exists()
+
+
 def describe_storage() -> str:
     """Return where Dagster's storage is, without credentials, as a sentence."""
     url = os.environ.get(DAGSTER_URL_VARIABLE)
