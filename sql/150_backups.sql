@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS tenant_migration.backups (
     snapshot      pg_snapshot,                   -- which transactions' work it holds
     held_by       text,
     held_at       timestamptz,
+    relied_on_at  timestamptz,                   -- when a migration last started that counts on it
     directory     text,                          -- where it was exported to
     CHECK (state <> 'complete' OR num_nulls(finished_at, lsn, snapshot) = 0)
 );

@@ -87,6 +87,8 @@ class BackedUpTable:
     """The relation's column with the backup's number; None: the relation is this backup's alone."""
     journal_batch_id: int | None = None
     """The last batch of the table's journal that the snapshot has; None: there was no journal."""
+    missing: bool = False
+    """Whether somebody else dropped the relation."""
 
 
 @dataclass(frozen=True)

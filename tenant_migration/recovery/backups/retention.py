@@ -1,0 +1,106 @@
+"""Why a backup is kept: by the database's clock and by what a rollback could still need, never by names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import psycopg
+
+from tenant_migration.recovery.backups.listing import read_backups
+from tenant_migration.recovery.results import Backup
+
+RELIED_ON_FOR = timedelta(days=1)
+"""A migration that counts on a backup marks its pairs as running within this time."""
+
+# Of each pair that may carry values written by us: the newest backup with its rows, and the newest one of
+# before it was first written to (since it was last rolled back). A pair whose process died may have rows that
+# nobody counted yet, so its state counts too.
+_NEEDED = """
+WITH live AS MATERIALIZED (
+    SELECT s.table_id, s.tenant_number, n.tenant_id, s.updated_at
+    FROM tenant_migration.table_states AS s JOIN tenant_migration.tenants AS n USING (tenant_number)
+    WHERE s.rows_migrated > 0 OR s.state NOT IN ('pending', 'completed', 'blocked', 'rolled_back')),
+taken_back AS (
+    SELECT table_id, tenant_number, max(log_id) AS log_id FROM tenant_migration.state_log
+    WHERE to_state IN ('rolled_back', 'pending') AND tenant_number IS NOT NULL
+    GROUP BY table_id, tenant_number),
+begun AS MATERIALIZED (
+    SELECT l.table_id, l.tenant_number, l.tenant_id,
+           coalesce(min(g.occurred_at), min(l.updated_at)) AS at
+    FROM live AS l
+    LEFT JOIN taken_back AS b USING (table_id, tenant_number)
+    LEFT JOIN tenant_migration.state_log AS g
+           ON g.table_id = l.table_id AND g.tenant_number = l.tenant_number AND g.to_state = 'running'
+          AND g.log_id > coalesce(b.log_id, 0)
+    GROUP BY l.table_id, l.tenant_number, l.tenant_id),
+parts AS (
+    SELECT p.table_id, b.backup_id, b.created_at, tenant.tenant_id
+    FROM tenant_migration.backed_up_tables AS p JOIN tenant_migration.backups AS b USING (backup_id)
+    LEFT JOIN LATERAL unnest(b.tenants) AS tenant (tenant_id) ON true
+    WHERE b.backup_id = ANY (%s::int8[]) AND (b.tenants IS NULL OR tenant.tenant_id IS NOT NULL)),
+covering AS (
+    SELECT g.table_id, g.tenant_number, g.at, p.backup_id, p.created_at
+    FROM begun AS g JOIN parts AS p ON p.table_id = g.table_id AND p.tenant_id = g.tenant_id
+    UNION ALL
+    SELECT g.table_id, g.tenant_number, g.at, p.backup_id, p.created_at
+    FROM begun AS g JOIN parts AS p ON p.table_id = g.table_id AND p.tenant_id IS NULL),
+newest AS (
+    SELECT table_id, tenant_number,
+           (array_agg(backup_id ORDER BY created_at DESC, backup_id DESC))[1] AS of_all,
+           (array_agg(backup_id ORDER BY created_at DESC, backup_id DESC)
+            FILTER (WHERE created_at <= at))[1] AS of_before
+    FROM covering GROUP BY table_id, tenant_number)
+SELECT needed.backup_id, m.table_schema || '.' || m.table_name, count(DISTINCT n.tenant_number)
+FROM newest AS n CROSS JOIN LATERAL (VALUES (n.of_all), (n.of_before)) AS needed (backup_id)
+JOIN tenant_migration.managed_tables AS m USING (table_id)
+WHERE needed.backup_id IS NOT NULL
+GROUP BY needed.backup_id, m.table_schema, m.table_name, m.position ORDER BY 1, m.position, 2"""
+
+_RELIED_ON = """
+SELECT backup_id FROM tenant_migration.backups
+WHERE state = 'complete' AND relied_on_at > clock_timestamp() - %s::interval"""
+
+
+def judge(connection: psycopg.Connection, *, days: int) -> list[Backup]:
+    """Return the backups, newest first, each with why a cleanup of `days` days would keep it.
+
+    Part of a transaction.
+    """
+    backups = read_backups(connection)
+    verified = [backup.backup_id for backup in backups if backup.verified]
+    needed: dict[int, list[tuple[str, int]]] = {}
+    for backup_id, table, tenants in connection.execute(_NEEDED, (verified,)).fetchall():
+        needed.setdefault(backup_id, []).append((table, tenants))
+    relied_on = {row[0] for row in connection.execute(_RELIED_ON, (RELIED_ON_FOR,)).fetchall()}
+    return [
+        replace(
+            backup,
+            kept_because=_reason(
+                backup, needed.get(backup.backup_id, ()), backup.backup_id in relied_on, timedelta(days=days)
+            ),
+        )
+        for backup in backups
+    ]
+
+
+def _reason(
+    backup: Backup, needed: Sequence[tuple[str, int]], is_relied_on: bool, longest: timedelta
+) -> str | None:
+    reason: str | None = None
+    if backup.held_by is not None:
+        reason = f"held by {backup.held_by}"
+    elif all(table.missing for table in backup.tables):
+        pass  # somebody else dropped it: nothing is left that could be lost
+    elif not backup.verified:
+        damaged = ", ".join(table.table for table in backup.tables if not table.verified)
+        reason = f"not verified, or damaged since: {damaged}; a person has to look at it"
+    elif needed:
+        tables = ", ".join(f"{table} ({tenants:,} migrated tenants)" for table, tenants in needed)
+        reason = f"a rollback could still need it: {tables}"
+    elif is_relied_on:
+        reason = "a migration that just started counts on it"
+    elif backup.age < longest:
+        reason = f"younger than {longest.days} days"
+    return reason
