@@ -76,3 +76,7 @@ def test_a_database_that_cannot_be_migrated_is_shown_and_not_stored(
     result = run("plan", "--write")
     assert result.exit_code == 1
     assert "bigint" in result.error
+
+
+def test_no_line_of_a_pipe_ends_with_a_blank(run: CommandLine) -> None:
+    assert not [line for line in run("plan").stdout.splitlines() if line != line.rstrip()]

@@ -14,6 +14,7 @@ from tenant_migration.database.connection import connect
 from tenant_migration.database.install import install
 from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.model import Plan
+from tenant_migration.version import VERSION
 from tenant_migration_tests import schemas
 from tenant_migration_tests.planning.conftest import table_of
 
@@ -176,3 +177,7 @@ def test_a_thousand_tables_are_planned_well_under_ten_seconds(
     assert "unmapped_tenants" in {hazard.name for hazard in plan.tables[-1].hazards}
     assert catalog_seconds < 2, f"{catalog_seconds:.1f} s"
     assert plan_seconds < 10, f"{plan_seconds:.1f} s"
+
+
+def test_a_plan_is_signed_with_the_release(plan_schema: Callable[..., Plan]) -> None:
+    assert plan_schema("cycles").tool_version == VERSION

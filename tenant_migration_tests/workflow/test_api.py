@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 import tenant_migration
-from tenant_migration.errors import UnknownOrganization, UnknownTenant, UsageError
+from tenant_migration.errors import UnknownOrganization, UnknownTable, UnknownTenant, UsageError
 from tenant_migration_tests.workflow.conftest import ORGANIZATION, TENANTS
 
 
@@ -77,3 +77,24 @@ def test_without_a_database_it_says_what_to_set(monkeypatch):
     monkeypatch.delenv("TENANT_MIGRATION_DATABASE_URL", raising=False)
     with pytest.raises(UsageError, match="TENANT_MIGRATION_DATABASE_URL"):
         tenant_migration.migrate_all_tables()
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda connection: tenant_migration.migrate_tenant("nobody", connection=connection), UnknownTenant),
+        (lambda connection: tenant_migration.migrate_table("clams", connection=connection), UnknownTable),
+    ],
+    ids=["tenant", "table"],
+)
+def test_an_unknown_name_changes_nothing(application, call, error):
+    def written() -> object:
+        return application.execute(
+            "SELECT (SELECT count(*) FROM tenant_migration.plans),"
+            " (SELECT count(*) FROM tenant_migration.runs),"
+            " (SELECT count(*) FROM tenant_migration.managed_tables)"
+        ).fetchone()
+
+    with pytest.raises(error):
+        call(application)
+    assert written() == (0, 0, 0)
