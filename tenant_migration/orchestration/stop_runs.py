@@ -11,9 +11,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from tenant_migration.orchestration import plan_file
 from tenant_migration.orchestration.compat import cancel_backfills, made_by_module
 from tenant_migration.orchestration.instance import shared_instance
 from tenant_migration.orchestration.listeners import TAG
+from tenant_migration.orchestration.names import table_key
 from tenant_migration.orchestration.storage import storage_exists
 
 WAIT_S = 5.0
@@ -25,12 +27,8 @@ _WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
 _STARTED = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
-def stop_dagster_runs(database_url: str, *, tables: Sequence[str] = ()) -> list[str]:
+def stop_dagster_runs() -> list[str]:
     """Cancel the runs on the shared instance, from a process that is no run of Dagster.
-
-    Args:
-        database_url: the database to migrate, which must not be Dagster's storage.
-        tables: the managed tables, `schema.table`: whose backfills are cancelled.
 
     Returns:
         What was cancelled, as sentences.
@@ -40,13 +38,11 @@ def stop_dagster_runs(database_url: str, *, tables: Sequence[str] = ()) -> list[
     """
     if not storage_exists():
         return ["Dagster was never used here"]
-    with shared_instance(database_url) as instance:
-        return cancel_runs(instance, tables=tables)
+    with shared_instance() as instance:
+        return cancel_runs(instance)
 
 
-def cancel_runs(
-    instance: dg.DagsterInstance, *, tables: Sequence[str] = (), but: str | None = None
-) -> list[str]:
+def cancel_runs(instance: dg.DagsterInstance, *, but: str | None = None) -> list[str]:
     """Cancel backfills, queued runs and started runs of our jobs that write.
 
     1. Backfills over partitions launch no more runs.
@@ -55,13 +51,13 @@ def cancel_runs(
 
     Args:
         instance: Dagster's.
-        tables: the managed tables, `schema.table`.
         but: the run that asks, which goes on.
 
     Returns:
         What was cancelled, as sentences.
     """
-    assets = {dg.AssetKey(table.split(".", 1)) for table in tables}
+    plan = plan_file.read()  # what the code location's assets are built from
+    assets = {table_key(table) for table in plan.tables} if plan else set()
     lines = [f"cancelled backfill {backfill}" for backfill in cancel_backfills(instance, _OURS, assets)]
     for run in _runs(instance, _WAITING, but):
         instance.report_run_canceled(run, message="Cancelled by the emergency stop, before it started.")
