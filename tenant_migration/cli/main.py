@@ -19,9 +19,11 @@ COMMANDS = (
     "plan",
     "mappings",
     "validate",
+    "backup",
     "migrate",
     "status",
     "verify",
+    "rollback",
     "cancel",
     "resume",
     "cache",
@@ -36,6 +38,8 @@ The database is named by the environment:
 First time, on a sample:    tenant-migration quickstart
 On your own database:       install, plan, mappings, validate, migrate --dry-run,
                             migrate, verify, status --detailed
+Back to where it was:       rollback --tenant ID, --table NAME or --all; in an emergency
+                            rollback --emergency
 """
 
 

@@ -22,6 +22,7 @@ from tenant_migration.config import actor
 from tenant_migration.database.connection import check_server
 from tenant_migration.errors import PlanOutdated, Refused, TenantMigrationError
 from tenant_migration.planning.model import Plan, TablePlan
+from tenant_migration.workflow.backup_first import BackupFirst, foresee_backup
 from tenant_migration.workflow.outcome import TableOutcome
 
 
@@ -135,7 +136,13 @@ def _run(target: Target, request: Request, plan: Plan) -> list[TableOutcome]:
             skip_backup=request.skip_backup,
             skip_validation=request.skip_validation,
             progress=progress,
+            on_backup=_print_backup,
         )
+
+
+def _print_backup(first: BackupFirst) -> None:
+    said = str(first)
+    click.echo(f"   {said[:1].upper()}{said[1:]}")
 
 
 def _selected(
@@ -163,8 +170,9 @@ def _dry_run(target: Target, request: Request) -> None:
         tables, tenants = _selected(connection, target, plan, request)
         place = place_of(connection)
         refusals = list(_why_dagster_refuses(target))
+        backup = "none, by --skip-backup"
         try:
-            resolve_scope(
+            scope = resolve_scope(
                 connection,
                 target.config,
                 plan,
@@ -174,13 +182,17 @@ def _dry_run(target: Target, request: Request) -> None:
                 skip_validation=request.skip_validation,
                 dry_run=True,
             )
+            if not request.skip_backup:
+                backup = foresee_backup(connection, target.config, plan, scope)
         except (Refused, PlanOutdated) as refusal:
             refusals.append(str(refusal))
+            backup = "not looked at, since the real run would not start"
         results = [dry_run_table(connection, plan, table, tenants=tenants) for table in tables]
     click.echo("Mode: DRY RUN, nothing is changed")
     cost = migrate_text.counted_cost(results)
     for line in migrate_text.before_lines(plan, tables, tenants, place=place, cost=cost):
         click.echo(line)
+    click.echo(f"   Backup: {backup}")
     _print_dry_run(plan, results, refusals)
 
 

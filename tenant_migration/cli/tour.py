@@ -31,10 +31,13 @@ from tenant_migration.quickstart.folders import (
     sample_mappings_file,
 )
 from tenant_migration.quickstart.sample import (
+    BY_TENANT_QUERY_FILE,
     QUERY_FILE,
     UNMAPPED_TENANT,
+    IndependentCounts,
     SampleParameters,
     count_independently,
+    count_tenants_independently,
     create_sample,
     describe_sample,
     find_sample,
@@ -79,6 +82,8 @@ class Tour:
         self._migrate()
         self._look()
         self._confirm(server, sample)
+        self._roll_back(server, sample)
+        self._migrate_again(server, sample)
         click.echo("")
         click.secho(f"Done in {duration(time.monotonic() - started)}.", bold=True)
         self._next(server)
@@ -177,11 +182,30 @@ class Tour:
             counts = count_independently(_sample_url(server))
             for name, count in vars(counts).items():
                 _say(f"{name:<28}{count:>12,}")
-            differences = counts.differences(describe_sample(sample))
-            if differences:
-                raise OperationFailed("the rows are not as reported:\n" + "\n".join(differences))
+            _refuse_differences(counts, sample)
             click.echo("")
             _say("Every row of a tenant with a mapping has its organization, and no other row has one.")
+
+    def _roll_back(self, server: EmbeddedServer, sample: SampleParameters) -> None:
+        """Take one tenant back and let plain SQL say that it is, and that no other is touched."""
+        tenant = _example_tenant(sample)
+        with self._section("One tenant goes back to where it was; all others stay migrated"):
+            _command("rollback", "--tenant", tenant, "--verify", "--yes")
+            click.echo("")
+            rows = _show_tenant(server, tenant, expect_organizations=False)
+            _refuse_differences(count_independently(_sample_url(server)), sample, rolled_back=rows)
+            click.echo("")
+            _say("No row of this tenant has an organization any more, and every other row has what it had.")
+
+    def _migrate_again(self, server: EmbeddedServer, sample: SampleParameters) -> None:
+        tenant = _example_tenant(sample)
+        with self._section("And is migrated a second time"):
+            _command("migrate", "--tenant", tenant)
+            click.echo("")
+            _show_tenant(server, tenant, expect_organizations=True)
+            _refuse_differences(count_independently(_sample_url(server)), sample)
+            click.echo("")
+            _say("Every row of a tenant with a mapping has its organization again.")
 
     def _next(self, server: EmbeddedServer) -> None:
         lines = {
@@ -203,6 +227,31 @@ class Tour:
         click.echo("")
         click.secho(f"{self._step}. {title}", bold=True)
         yield
+
+
+def _example_tenant(sample: SampleParameters) -> str:
+    """Return the tenant that goes back and comes again: the largest."""
+    return describe_sample(sample).mappings[0][0]
+
+
+def _show_tenant(server: EmbeddedServer, tenant: str, *, expect_organizations: bool) -> int:
+    """Show what plain SQL says of a tenant; return its rows.
+
+    Raises:
+        OperationFailed: it is not as the command before reported.
+    """
+    click.secho(f"$ {_psql(server)} -f {shlex.quote(str(BY_TENANT_QUERY_FILE))}", fg="cyan")
+    counts = count_tenants_independently(_sample_url(server))[tenant]
+    _say(f"{tenant}: {counts.rows:,} rows, {counts.with_organization:,} of them with an organization")
+    if counts.with_organization != (counts.rows if expect_organizations else 0):
+        raise OperationFailed(f"the rows of tenant {tenant!r} are not as reported")
+    return counts.rows
+
+
+def _refuse_differences(counts: IndependentCounts, sample: SampleParameters, *, rolled_back: int = 0) -> None:
+    differences = counts.differences(describe_sample(sample), rolled_back=rolled_back)
+    if differences:
+        raise OperationFailed("the rows are not as reported:\n" + "\n".join(differences))
 
 
 def _say(line: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from tenant_migration.orchestration import metadata
+from tenant_migration.orchestration.backup_first import back_up_before
 from tenant_migration.orchestration.checks import check_specs, verdicts
 from tenant_migration.orchestration.compat import selected_assets
 from tenant_migration.orchestration.config import MigrateTableConfig
@@ -33,7 +34,7 @@ from tenant_migration.orchestration.partitions import tenants_partitions
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import planned_table, session
 from tenant_migration.planning.model import HazardLevel, Plan, TablePlan
-from tenant_migration.workflow.migrate import migrate
+from tenant_migration.workflow.migrate import Scope, migrate
 from tenant_migration.workflow.outcome import TableOutcome
 
 TAG_PREFIX = "tenant_migration"
@@ -118,7 +119,15 @@ def _migrate(
     with session(context.op_execution_context, database) as opened:
         plan = opened.plan_to_write(tables=[name], tenants=[tenant])
         opened.sync_partitions()
-        planned_table(plan, name)
+        table = planned_table(plan, name)
+        later_tables = _tables_of_run(context, plan)
+        if not config.skip_backup:
+            back_up_before(
+                opened,
+                plan,
+                Scope((table,), (tenant,)),
+                run_tables=[one for one in plan.tables if one.qualified_name in {name, *later_tables}],
+            )
         [outcome] = migrate(
             opened.connection,
             opened.config,
@@ -129,7 +138,7 @@ def _migrate(
             skip_validation=config.skip_validation,
             progress=opened.progress,
             dagster_run_id=context.run.run_id,
-            later_tables=_tables_of_run(context, plan),
+            later_tables=later_tables,
         )
     return outcome
 

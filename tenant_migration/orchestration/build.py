@@ -9,6 +9,7 @@ from tenant_migration.orchestration.external import external_specs, mapping_comp
 from tenant_migration.orchestration.jobs import jobs
 from tenant_migration.orchestration.open_run import open_run_resource
 from tenant_migration.orchestration.resources import Database
+from tenant_migration.orchestration.schedules import schedules
 from tenant_migration.orchestration.sensors import sensors
 from tenant_migration.planning.model import Plan
 
@@ -22,6 +23,7 @@ def build_definitions(plan: Plan | None) -> dg.Definitions:
         assets=assets,
         asset_checks=[] if plan is None else [mapping_complete_check(plan)],
         jobs=jobs(plan),
+        schedules=schedules(plan),
         sensors=sensors(plan),
         resources={
             "database": Database(),

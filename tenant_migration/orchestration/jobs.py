@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import dagster as dg
 
+from tenant_migration.orchestration.backup_jobs import backup_jobs
 from tenant_migration.orchestration.compat import AssetJob
 from tenant_migration.orchestration.discover import discover_job
+from tenant_migration.orchestration.emergency_job import emergency_job
 from tenant_migration.orchestration.migrate_all import migrate_all_job
 from tenant_migration.orchestration.names import table_key
 from tenant_migration.orchestration.reports import report_jobs
+from tenant_migration.orchestration.rollback_all import rollback_all_job
+from tenant_migration.orchestration.rollback_jobs import rollback_job
 from tenant_migration.orchestration.tenant_dry_run import dry_run_job
 from tenant_migration.planning.model import Plan
 
@@ -28,6 +32,10 @@ def jobs(plan: Plan | None) -> list[dg.JobDefinition | AssetJob]:
         migrate_all_job(plan),
         dry_run_job(),
         *report_jobs(),
+        *backup_jobs(),
+        rollback_job(),
+        rollback_all_job(plan),
+        emergency_job(plan),
         discover_job(has_plan=True),
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,14 +18,22 @@ from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.config import DATABASE_URL_VARIABLE, MigrationConfig, actor
 from tenant_migration.database.connection import connect
 from tenant_migration.errors import OperationFailed
-from tenant_migration.orchestration import migrate_all, partitions, plan_file
+from tenant_migration.orchestration import backup_jobs, migrate_all, partitions, plan_file, rollback_all
 from tenant_migration.orchestration.build import build_definitions
-from tenant_migration.orchestration.config import MigrateAllConfig, TablesConfig
+from tenant_migration.orchestration.config import (
+    BackupAllConfig,
+    BackupCleanupConfig,
+    MigrateAllConfig,
+    RollbackAllConfig,
+    TablesConfig,
+)
 from tenant_migration.orchestration.instance import shared_instance
-from tenant_migration.orchestration.listeners import Listener, registered
+from tenant_migration.orchestration.listeners import BackupCallback, Listener, registered
 from tenant_migration.planning.model import Plan
+from tenant_migration.recovery.results import Backup, Cleanup
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.prepare import stored_or_new_plan
+from tenant_migration.workflow.rollback_outcome import RollbackOutcome
 from tenant_migration.workflow.validate import Report
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -41,6 +50,7 @@ def run_migrate(
     skip_backup: bool = False,
     skip_validation: bool = False,
     progress: ProgressCallback | None = None,
+    on_backup: BackupCallback | None = None,
 ) -> list[TableOutcome]:
     """Migrate, as a run of the job `migrate_all`.
 
@@ -53,6 +63,7 @@ def run_migrate(
         skip_backup: do not back up first.
         skip_validation: do not run the checks before.
         progress: called after every batch, in this process.
+        on_backup: called before the first write.
 
     Returns:
         One outcome a table, parents first. Look at `state`: nothing is raised for a table that failed.
@@ -73,8 +84,96 @@ def run_migrate(
             skip_validation=skip_validation,
         ),
         progress=progress,
+        on_backup=on_backup,
     )
     return listener.outcomes
+
+
+def run_rollback(
+    url: str,
+    config: MigrationConfig,
+    *,
+    database: str,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+    with_children: bool = False,
+    drop_created: bool = False,
+    verify: bool = False,
+    from_backup: int | None = None,
+    progress: ProgressCallback | None = None,
+) -> list[RollbackOutcome]:
+    """Take back, as a run of the job `rollback_all`.
+
+    Args:
+        url: libpq URI of the database.
+        config: settings.
+        database: its name: whoever was asked has seen it.
+        tables: these only, `schema.table` or `table`; None: every table of the plan.
+        tenants: these only; None: every tenant that is migrated.
+        with_children: the tables that refer to the chosen ones too.
+        drop_created: drop what the migration created, too.
+        verify: compare afterwards.
+        from_backup: bring back the values of this backup.
+        progress: called after every step, in this process.
+
+    Returns:
+        One outcome a table, children first. Look at `state`: nothing is raised for a table that failed.
+
+    Raises:
+        TenantMigrationError: nothing was started, or the run was stopped; the message says why.
+    """
+    listener = _run(
+        url,
+        config,
+        rollback_all.NAME,
+        rollback_all.START_OP,
+        RollbackAllConfig(
+            confirm=database,
+            tables=list(tables or ()),
+            tenants=list(tenants or ()),
+            with_children=with_children,
+            drop_created=drop_created,
+            verify=verify,
+            from_backup=from_backup,
+        ),
+        progress=progress,
+    )
+    return listener.rollbacks
+
+
+def run_backup(
+    url: str,
+    config: MigrationConfig,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+    directory: Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> Backup:
+    """Back up, as a run of the job `backup_all`. Look at `verified`: a copy that differs raises nothing."""
+    listener = _run(
+        url,
+        config,
+        backup_jobs.BACKUP_ALL,
+        backup_jobs.BACKUP_OP,
+        BackupAllConfig(
+            tables=list(tables or ()), tenants=list(tenants or ()), directory=str(directory or "")
+        ),
+        progress=progress,
+    )
+    if listener.backup is None:
+        raise OperationFailed("the backup ended without a result; see the run in Dagster")
+    return listener.backup
+
+
+def run_backup_cleanup(url: str, config: MigrationConfig, *, days: int | None = None) -> Cleanup:
+    """Drop old backups, as a run of the job `backup_cleanup`; days: None takes the configuration's."""
+    listener = _run(
+        url, config, backup_jobs.BACKUP_CLEANUP, backup_jobs.CLEANUP_OP, BackupCleanupConfig(days=days)
+    )
+    if listener.cleanup is None:
+        raise OperationFailed("the cleanup ended without a result; see the run in Dagster")
+    return listener.cleanup
 
 
 def run_validate(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
@@ -100,9 +199,10 @@ def _run(
     config: MigrationConfig,
     job_name: str,
     op_name: str,
-    op_config: MigrateAllConfig | TablesConfig,
+    op_config: dg.Config,
     *,
     progress: ProgressCallback | None = None,
+    on_backup: BackupCallback | None = None,
 ) -> Listener:
     """Run a job to its end.
 
@@ -113,7 +213,7 @@ def _run(
     """
     with shared_instance(url) as instance, _environment({DATABASE_URL_VARIABLE: url}):
         plan = _prepare(instance, url, config, op_config)
-        listener = Listener(config=config, progress=progress)
+        listener = Listener(config=config, progress=progress, on_backup=on_backup)
         job = build_definitions(plan).resolve_job_def(job_name)
         with registered(listener) as tags:
             result = job.execute_in_process(
@@ -135,20 +235,20 @@ def _says_why(listener: Listener) -> bool:
     """Say whether the results themselves show that not everything was done."""
     if listener.report is not None:
         return bool(listener.report["status"] == "fail")
-    return any(outcome.state != "completed" for outcome in listener.outcomes)
+    if listener.backup is not None:
+        return not listener.backup.verified
+    return any(outcome.state != "completed" for outcome in listener.outcomes) or any(
+        outcome.state != "rolled_back" for outcome in listener.rollbacks
+    )
 
 
-def _prepare(
-    instance: dg.DagsterInstance,
-    url: str,
-    config: MigrationConfig,
-    asked: MigrateAllConfig | TablesConfig,
-) -> Plan:
-    tenants = asked.tenants if isinstance(asked, MigrateAllConfig) else ()
+def _prepare(instance: dg.DagsterInstance, url: str, config: MigrationConfig, asked: dg.Config) -> Plan:
+    tables = getattr(asked, "tables", None)
+    tenants = getattr(asked, "tenants", None)
     connection = connect(url, application_name="tenant_migration launch")
     try:
         plan = stored_or_new_plan(
-            connection, config, actor=actor(), tables=asked.tables or None, tenants=tenants or None
+            connection, config, actor=actor(), tables=tables or None, tenants=tenants or None
         )
         partitions.sync(instance, connection, config)
     finally:

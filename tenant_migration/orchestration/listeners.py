@@ -17,13 +17,14 @@ from typing import Any
 from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.config import MigrationConfig
 from tenant_migration.recovery.results import Backup, Cleanup
+from tenant_migration.workflow.backup_first import BackupFirst
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome
 
 TAG = "tenant_migration/listener"
 
-BackupCallback = Callable[[Backup, bool], None]
-"""Hears which backup stands behind a migration, and whether it was made for it."""
+BackupCallback = Callable[[BackupFirst], None]
+"""Hears which backup stands behind a migration, before the first write."""
 
 
 @dataclass
@@ -38,7 +39,6 @@ class Listener:
     backup: Backup | None = None
     cleanup: Cleanup | None = None
     on_backup: BackupCallback | None = None
-    """Called before the first write of a migration."""
     error: BaseException | None = None
     """Why the run could not go on, as the exception itself: the command line's message and exit code."""
 

@@ -19,6 +19,7 @@ from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.backfill.runs import Run
 from tenant_migration.errors import PlanOutdated, Refused
 from tenant_migration.orchestration import metadata
+from tenant_migration.orchestration.backup_first import back_up_before
 from tenant_migration.orchestration.checks import Verdict
 from tenant_migration.orchestration.config import MigrateAllConfig
 from tenant_migration.orchestration.external import MAPPING_COMPLETE, judge_mappings
@@ -105,6 +106,8 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
                 and not config.skip_validation
             ):
                 recorder.verdict(Verdict(MAPPING_COMPLETE, True, "every tenant with rows has a mapping"))
+            if not config.skip_backup:
+                back_up_before(opened, stored, scope)
             run = begin(
                 opened.connection,
                 opened.config,

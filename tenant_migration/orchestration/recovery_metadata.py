@@ -8,6 +8,7 @@ import dagster as dg
 
 from tenant_migration.orchestration.metadata import Metadata, check_table, markdown_list, markdown_table
 from tenant_migration.recovery.results import Backup, Cleanup, LeftAlone, RollbackResult
+from tenant_migration.workflow.emergency_outcome import EmergencyOutcome
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome
 
 
@@ -38,15 +39,6 @@ def of_backup(backup: Backup) -> Metadata:
     if backup.directory is not None:
         metadata["directory"] = dg.MetadataValue.path(backup.directory)
     return metadata
-
-
-def of_backup_before(backup: Backup, *, is_new: bool) -> Metadata:
-    """Describe the backup that stands behind a migration."""
-    return {
-        "backup": dg.MetadataValue.int(backup.backup_id),
-        "backup_taken": dg.MetadataValue.text("for this run" if is_new else "earlier; it covers this run"),
-        "backup_space": dg.MetadataValue.text(backup.space),
-    }
 
 
 def of_cleanup(cleanup: Cleanup) -> Metadata:
@@ -129,6 +121,35 @@ def of_rollbacks(outcomes: Sequence[RollbackOutcome]) -> Metadata:
     }
     if any(result.left_alone for result in results):
         metadata["left_alone"] = left_alone_table(outcomes)
+    return metadata
+
+
+def of_emergency(outcome: EmergencyOutcome) -> Metadata:
+    """Describe an emergency stop: its steps, what was taken back, what is where."""
+    metadata = of_rollbacks(outcome.rollback) | {
+        "left": dg.MetadataValue.int(len(outcome.left)),
+        "steps": markdown_table(
+            ("step", "outcome", "seconds", "what was done"),
+            [
+                (step.name, step.outcome, f"{step.seconds:.1f}", "; ".join(step.lines))
+                for step in outcome.steps
+            ],
+        ),
+        "what_is_where": markdown_table(
+            ("table", "rows with a value of ours", "tenants not rolled back", "still there"),
+            [
+                (
+                    table.table,
+                    f"{table.rows_ours:,}",
+                    f"{table.pairs_left:,}",
+                    ", ".join(table.structure),
+                )
+                for table in outcome.tables
+            ],
+        ),
+    }
+    if outcome.left:
+        metadata["what_is_left"] = markdown_list(outcome.left)
     return metadata
 
 

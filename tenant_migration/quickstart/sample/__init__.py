@@ -14,20 +14,26 @@ from tenant_migration.quickstart.sample.creation import (
     find_sample,
 )
 from tenant_migration.quickstart.sample.independent_check import (
+    BY_TENANT_QUERY_FILE,
     QUERY_FILE,
     IndependentCounts,
+    TenantCounts,
     count_independently,
+    count_tenants_independently,
 )
 from tenant_migration.quickstart.sample.mappings_file import write_mappings
 from tenant_migration.quickstart.sample.tenants import UNMAPPED_TENANT
 
 __all__ = [
+    "BY_TENANT_QUERY_FILE",
     "QUERY_FILE",
     "UNMAPPED_TENANT",
     "IndependentCounts",
     "SampleParameters",
     "SampleSummary",
+    "TenantCounts",
     "count_independently",
+    "count_tenants_independently",
     "create_sample",
     "describe_sample",
     "find_sample",

@@ -1,4 +1,4 @@
-"""The last word on the sample: one query over its rows, in a file that can be run with any client."""
+"""The last word on the sample: queries over its rows, in files that can be run with any client."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import psycopg
 from tenant_migration.quickstart.sample.creation import SampleSummary
 
 QUERY_FILE = Path(__file__).with_name("independent_check.sql")
+BY_TENANT_QUERY_FILE = Path(__file__).with_name("independent_check_by_tenant.sql")
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,17 @@ class IndependentCounts:
     invented: int
     """Rows that have an organization although their tenant has no mapping."""
 
-    def differences(self, summary: SampleSummary) -> list[str]:
-        """Say what is not as it has to be after a whole migration; empty: all is well."""
+    def differences(self, summary: SampleSummary, *, rolled_back: int = 0) -> list[str]:
+        """Say what is not as it has to be after a whole migration; empty: all is well.
+
+        Args:
+            summary: the sample.
+            rolled_back: rows of mapped tenants that were taken back since.
+        """
         expected = IndependentCounts(
             rows=summary.rows,
-            as_mapped=summary.rows - summary.unmapped_rows - summary.shared_rows,
-            wrong_or_missing=0,
+            as_mapped=summary.rows - summary.unmapped_rows - summary.shared_rows - rolled_back,
+            wrong_or_missing=rolled_back,
             allowed=summary.unmapped_rows,
             shared=summary.shared_rows,
             invented=0,
@@ -52,3 +58,18 @@ def count_independently(url: str) -> IndependentCounts:
     if row is None:
         raise AssertionError("a query without GROUP BY returns one row")
     return IndependentCounts(*row)
+
+
+@dataclass(frozen=True)
+class TenantCounts:
+    """What the query by tenant returns of one."""
+
+    rows: int
+    with_organization: int
+
+
+def count_tenants_independently(url: str) -> dict[str, TenantCounts]:
+    """Run the query by tenant, as any client would."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = connection.execute(BY_TENANT_QUERY_FILE.read_text(encoding="utf-8").encode()).fetchall()
+    return {tenant: TenantCounts(count, filled) for tenant, count, filled in rows}
