@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
-Phase = Literal["pre-migration", "post-migration"]
+Phase = Literal["pre-migration", "post-migration", "post-rollback"]
 SeverityLevel = Literal["critical", "warning", "info"]
 
 SAMPLE_LIMIT = 10

@@ -215,7 +215,7 @@ def _drop_index(work: Work, index: Registered) -> bool:
 
             def drop_concurrently(connection: psycopg.Connection) -> None:
                 with (
-                    work.keep_alive.long_statement(),
+                    work.keep_alive.long_statement(f"the drop of index {index.name}"),
                     outside_transaction(connection, lock_timeout_ms=_CONCURRENT_LOCK_TIMEOUT_MS),
                 ):
                     connection.execute(statement)
@@ -242,7 +242,7 @@ def _keep_empty(work: Work) -> None:
     _refuse_dependents(_dependents(connection, table, work.table_id), table)
     if not empty_check_exists(connection, table):  # else one that died between has left it: it holds already
         with (
-            work.keep_alive.long_statement(),
+            work.keep_alive.long_statement("a scan for values"),
             transaction(connection, statement_timeout_ms=0, read_only=True),
         ):
             _refuse_values(*_values_held(connection, table), table)
@@ -267,7 +267,7 @@ def _keep_empty(work: Work) -> None:
 
     def validate(within: psycopg.Connection) -> None:
         with (
-            work.keep_alive.long_statement(),
+            work.keep_alive.long_statement("the validation that its column is empty"),
             transaction(within, lock_timeout_ms=60_000, statement_timeout_ms=0),
         ):
             within.execute(validate_statement(table.name, empty_check_name(table)))

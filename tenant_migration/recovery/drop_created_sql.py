@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from tenant_migration.backfill.journal_sql import is_open, journal_name
 from tenant_migration.catalog.model import TableName
 from tenant_migration.planning.model import TablePlan
 
@@ -86,5 +87,5 @@ def open_entries(table_id: int) -> sql.Composed:
     """Build the query of how many rows the journal says carry a value that we wrote, not taken back yet."""
     return sql.SQL(
         "SELECT count(*) FROM {} AS j CROSS JOIN LATERAL unnest(j.tenant_numbers) AS number"
-        " WHERE j.closed_at IS NULL AND j.phase <> 'kept' AND number <> ALL (j.closed_tenants)"
-    ).format(sql.Identifier("tenant_migration", f"journal_{table_id}"))
+        " WHERE j.phase <> 'kept' AND {}"
+    ).format(journal_name(table_id), is_open(sql.Identifier("number")))
