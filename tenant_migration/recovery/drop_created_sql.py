@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from tenant_migration.backfill.claims_sql import claims_name, function_relation
 from tenant_migration.backfill.journal_sql import is_open, journal_name
 from tenant_migration.catalog.model import TableName
 from tenant_migration.planning.model import TablePlan
@@ -77,9 +78,9 @@ def drop_claims(table: TablePlan, table_id: int, triggers: list[str]) -> list[sq
     return [
         *statements,
         sql.SQL("DROP FUNCTION IF EXISTS {}()").format(
-            sql.Identifier("tenant_migration", f"claim_{table_id}")
+            sql.Identifier("tenant_migration", function_relation(table_id))
         ),
-        sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier("tenant_migration", f"claims_{table_id}")),
+        sql.SQL("DROP TABLE IF EXISTS {}").format(claims_name(table_id)),
     ]
 
 

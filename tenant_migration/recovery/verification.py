@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 
+from tenant_migration.backfill.claims import claims_exist, triggers_work
 from tenant_migration.backfill.journal import journal_exists
 from tenant_migration.backfill.retry import message_of
 from tenant_migration.catalog.columns import read_columns
@@ -332,12 +333,10 @@ class _Verification:
         return table_ids(self.connection)[self.table.qualified_name]
 
     def _journaled(self) -> Journaled:
-        row = self.connection.execute(
-            "SELECT to_regclass(%s) IS NOT NULL AND EXISTS (SELECT FROM tenant_migration.created_objects"
-            " WHERE table_id = %s AND kind = 'trigger' AND created_at IS NOT NULL AND dropped_at IS NULL)",
-            (f"tenant_migration.claims_{self._table_id}", self._table_id),
-        ).fetchone()
-        return Journaled(self.table, self._table_id, bool(row and row[0]), self.previous)
+        known = claims_exist(self.connection, self._table_id) and triggers_work(
+            self.connection, self.table, self._table_id
+        )
+        return Journaled(self.table, self._table_id, known, self.previous)
 
     def _parameters(self) -> dict[str, object]:
         return {

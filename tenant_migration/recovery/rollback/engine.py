@@ -29,6 +29,7 @@ from tenant_migration.recovery.rollback import outcome
 from tenant_migration.recovery.rollback.dividing import divide
 from tenant_migration.recovery.rollback.from_backup import ensure_index_by_key
 from tenant_migration.recovery.rollback.kept import close_kept
+from tenant_migration.recovery.rollback.lost_entries import rebuild_lost_entries
 from tenant_migration.recovery.rollback.scope import Batch, count_open, list_batches
 from tenant_migration.recovery.rollback.steps import Steps
 from tenant_migration.recovery.rollback.work import Work
@@ -160,6 +161,7 @@ def _session_settings(connection: psycopg.Connection) -> dict[str, str]:
 
 def _roll_back(work: Work, started: float) -> RollbackResult:
     work.refuse_when_stopped()
+    rebuild_lost_entries(work)
     has_journal = work.retry.run(
         f"journal of {work.name}", lambda connection: journal_exists(connection, work.table_id)
     )

@@ -13,8 +13,16 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
+from tenant_migration.backfill.claims import claims_exist
+from tenant_migration.backfill.claims_sql import claims_name
 from tenant_migration.backfill.journal import ensure_journal, journal_exists
-from tenant_migration.backfill.journal_sql import is_open, journal_name, key_columns, rows_by_tenant
+from tenant_migration.backfill.journal_sql import (
+    is_open,
+    journal_name,
+    journal_relation,
+    key_columns,
+    rows_by_tenant,
+)
 from tenant_migration.backfill.structure.ddl import Ddl
 from tenant_migration.backfill.target import of_row, text, type_name
 from tenant_migration.database.connection import transaction
@@ -65,6 +73,11 @@ written AS (
 SELECT coalesce(sum(row_count), 0) FROM written"""
 
 
+_CONTINUE = """
+SELECT setval({sequence}, greatest(1, {newest_claim},
+    (SELECT max(journal_batch_id) FROM tenant_migration.backed_up_tables WHERE table_id = %(table_id)s)))"""
+
+
 def find_gaps(connection: psycopg.Connection, table_id: int, numbers: list[int] | None) -> dict[int, int]:
     """Return tenant number -> rows that are recorded as migrated and that no open entry names.
 
@@ -100,12 +113,7 @@ def rebuild_lost_entries(work: Work) -> None:
     )
     if not gaps:
         return
-    ensure_journal(
-        Ddl(work.retry, work.table.settings.lock_timeout_ms),
-        work.table,
-        table_id=work.table_id,
-        run_id=work.run.run_id,
-    )
+    _ensure_journal(work)
     statement = _rebuild(work.table, work.table_id, previous)
 
     def rebuild(connection: psycopg.Connection) -> int:
@@ -123,6 +131,33 @@ def rebuild_lost_entries(work: Work) -> None:
     work.tally.notes.append(
         f"the journal did not name {sum(gaps.values()):,} rows that were recorded as migrated; {found:,} "
         f"were found by backup {previous.backup_id} and taken back with the others"
+    )
+
+
+def _ensure_journal(work: Work) -> None:
+    """Make the journal where it is gone, with numbers above all that claims and backups know of it."""
+    connection = work.session.connection
+    was_there = journal_exists(connection, work.table_id)
+    ensure_journal(
+        Ddl(work.retry, work.table.settings.lock_timeout_ms),
+        work.table,
+        table_id=work.table_id,
+        run_id=work.run.run_id,
+    )
+    if was_there:
+        return
+    newest_claim = (
+        sql.SQL("(SELECT max(after_batch) FROM {})").format(claims_name(work.table_id))
+        if claims_exist(connection, work.table_id)
+        else sql.SQL("NULL").format()
+    )
+    statement = sql.SQL(_CONTINUE).format(
+        sequence=text(f"tenant_migration.{journal_relation(work.table_id)}_batch_id_seq"),
+        newest_claim=newest_claim,
+    )
+    work.retry.run(
+        f"numbers of the journal of {work.name}",
+        lambda connection: connection.execute(statement, {"table_id": work.table_id}),
     )
 
 
