@@ -21,15 +21,18 @@ from tenant_migration.database.names import identifier
 from tenant_migration.planning.model import TablePlan
 from tenant_migration.recovery.results import PreviousValues
 
+# What we wrote is looked up for each entry: as a join it was planned as one of entries with tenants, each with
+# each, since nobody knows how long an array is.
 _ENTRIES = """
 entry AS MATERIALIZED (
     SELECT j.batch_id, {written_in} AS written_in, e.tenant_number, {keys},
-           {previous_value} AS previous_value, w.organization_id AS written{more}
+           {previous_value} AS previous_value,
+           (SELECT w.organization_id FROM tenant_migration.run_tenants AS w
+            WHERE w.run_id = j.run_id AND w.key_type = {key_type} AND w.tenant_number = e.tenant_number)
+               AS written{more}
     FROM {journal} AS j
     CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}, j.previous_values)
-        AS e (tenant_number, {names}, previous_value)
-    JOIN tenant_migration.run_tenants AS w
-        ON w.run_id = j.run_id AND w.key_type = {key_type} AND w.tenant_number = e.tenant_number{source}
+        AS e (tenant_number, {names}, previous_value){source}
     WHERE j.batch_id = ANY (%(batch_ids)s::int8[]) AND {open}{in_scope})"""
 
 _SOURCE = """
