@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +18,20 @@ import psycopg
 from tenant_migration.backfill.dry_run import dry_run_table
 from tenant_migration.backfill.results import DryRunTable, Progress, ProgressCallback
 from tenant_migration.config import MigrationConfig, actor, database_url, load_config
-from tenant_migration.database.connection import connect
+from tenant_migration.database.connection import check_server, connect
+from tenant_migration.database.install import require_installed
 from tenant_migration.mapping.mapper import TenantOrgMapper
 from tenant_migration.planning.builder import build_plan
+from tenant_migration.planning.storage import load_plan
+from tenant_migration.recovery.results import Backup, Cleanup
+from tenant_migration.workflow import backup as backups
+from tenant_migration.workflow import emergency
+from tenant_migration.workflow.emergency_outcome import EmergencyOutcome
 from tenant_migration.workflow.migrate import migrate, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.prepare import stored_or_new_plan
+from tenant_migration.workflow.rollback import rollback
+from tenant_migration.workflow.rollback_outcome import RollbackOutcome
 from tenant_migration.workflow.status import TableProgress, read_status
 from tenant_migration.workflow.validate import validate, verify
 
@@ -161,6 +170,195 @@ def _as_callback(progress: TablePercent | None) -> ProgressCallback | None:
         progress(event.table, event.percent)
 
     return report
+
+
+def create_all_backups(
+    directory: Path | None = None,
+    *,
+    connection: psycopg.Connection | None = None,
+    database_url: str | None = None,
+    config: MigrationConfig | None = None,
+) -> Backup:
+    """Back up every managed table, whole, in one snapshot; verified when it returns.
+
+    Args:
+        directory: folder to which it is exported too.
+        connection: psycopg connection in autocommit mode.
+        database_url: libpq URI.
+        config: settings.
+
+    Raises:
+        Refused: not enough space, with the numbers.
+    """
+    settings = config or load_config()
+    with _session(connection, database_url) as session:
+        plan = stored_or_new_plan(session, settings, actor=actor())
+        return backups.take_backup(session, settings, plan, actor=actor(), directory=directory)
+
+
+def list_backups(
+    *,
+    connection: psycopg.Connection | None = None,
+    database_url: str | None = None,
+    config: MigrationConfig | None = None,
+) -> list[Backup]:
+    """Return every complete backup, newest first, each with why a cleanup would keep it."""
+    settings = config or load_config()
+    with _session(connection, database_url) as session:
+        return backups.list_backups(session, settings)
+
+
+def cleanup_backups(
+    days: int | None = None,
+    dry_run: bool = False,
+    *,
+    connection: psycopg.Connection | None = None,
+    database_url: str | None = None,
+    config: MigrationConfig | None = None,
+) -> Cleanup:
+    """Drop backups older than that many days (default: the configuration's) that nothing needs any more."""
+    settings = config or load_config()
+    with _session(connection, database_url) as session:
+        return backups.cleanup_backups(session, settings, actor=actor(), days=days, dry_run=dry_run)
+
+
+def rollback_all_tables(
+    progress: TablePercent | None = None,
+    drop_created: bool = False,
+    from_backup: int | None = None,
+    *,
+    connection: psycopg.Connection | None = None,
+    database_url: str | None = None,
+    config: MigrationConfig | None = None,
+) -> list[RollbackOutcome]:
+    """Take back what was migrated, in every table and for every tenant.
+
+    Args:
+        progress: called as `progress(table, percent)` after every step.
+        drop_created: also drop the columns, indexes and keys that the migration made.
+        from_backup: number of the backup whose values come back; None: the journal's.
+        connection: psycopg connection in autocommit mode.
+        database_url: libpq URI.
+        config: settings.
+
+    Returns:
+        One outcome a table, children first; none when nothing is left. Look at `state`: nothing is raised for
+        a table that failed.
+
+    Raises:
+        Refused, NoPlan: nothing was started; the message says why.
+    """
+    return _roll_back(
+        None,
+        None,
+        progress,
+        drop_created=drop_created,
+        from_backup=from_backup,
+        connection=connection,
+        database_url=database_url,
+        config=config,
+    )
+
+
+def rollback_tenant(
+    tenant_id: str,
+    progress: TablePercent | None = None,
+    from_backup: int | None = None,
+    *,
+    connection: psycopg.Connection | None = None,
+    database_url: str | None = None,
+    config: MigrationConfig | None = None,
+) -> list[RollbackOutcome]:
+    """Take back one tenant in every table. As `rollback_all_tables`; raises UnknownTenant too."""
+    return _roll_back(
+        None,
+        [tenant_id],
+        progress,
+        from_backup=from_backup,
+        connection=connection,
+        database_url=database_url,
+        config=config,
+    )
+
+
+def rollback_table(
+    table: str,
+    progress: TablePercent | None = None,
+    with_children: bool = False,
+    drop_created: bool = False,
+    from_backup: int | None = None,
+    *,
+    connection: psycopg.Connection | None = None,
+    database_url: str | None = None,
+    config: MigrationConfig | None = None,
+) -> list[RollbackOutcome]:
+    """Take back one table for every tenant. As `rollback_all_tables`; raises UnknownTable too.
+
+    A table with migrated children is refused, unless they come along (`with_children`).
+    """
+    return _roll_back(
+        [table],
+        None,
+        progress,
+        with_children=with_children,
+        drop_created=drop_created,
+        from_backup=from_backup,
+        connection=connection,
+        database_url=database_url,
+        config=config,
+    )
+
+
+def _roll_back(
+    tables: Sequence[str] | None,
+    tenants: Sequence[str] | None,
+    progress: TablePercent | None,
+    *,
+    with_children: bool = False,
+    drop_created: bool = False,
+    from_backup: int | None,
+    connection: psycopg.Connection | None,
+    database_url: str | None,
+    config: MigrationConfig | None,
+) -> list[RollbackOutcome]:
+    settings = config or load_config()
+    with _session(connection, database_url) as session:
+        check_server(session, writes=True)
+        require_installed(session, settings)
+        return rollback(
+            session,
+            settings,
+            load_plan(session),
+            actor=actor(),
+            tables=tables,
+            tenants=tenants,
+            with_children=with_children,
+            drop_created=drop_created,
+            from_backup=from_backup,
+            progress=_as_callback(progress),
+        )
+
+
+def emergency_rollback(
+    reason: str | None = None,
+    progress: TablePercent | None = None,
+    *,
+    connection: psycopg.Connection | None = None,
+    database_url: str | None = None,
+    config: MigrationConfig | None = None,
+) -> EmergencyOutcome:
+    """Stop every migration at once, let none start until `tenant-migration resume`, take everything back.
+
+    Runs that Dagster has queued are refused by the switch; only the command and the job also cancel them.
+
+    Returns:
+        What was done and what is where. Nothing is raised for a step that failed: look at `left`.
+    """
+    settings = config or load_config()
+    with _session(connection, database_url) as session:
+        return emergency.emergency_rollback(
+            session, settings, actor=actor(), reason=reason, progress=_as_callback(progress)
+        )
 
 
 def get_migration_progress(

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import psycopg
 import pytest
 
 import tenant_migration
-from tenant_migration.errors import UnknownOrganization, UnknownTable, UnknownTenant, UsageError
+from tenant_migration.errors import (
+    NoPlan,
+    Refused,
+    UnknownOrganization,
+    UnknownTable,
+    UnknownTenant,
+    UsageError,
+)
 from tenant_migration_tests.workflow.conftest import ORGANIZATION, TENANTS
 
 
@@ -98,3 +106,50 @@ def test_an_unknown_name_changes_nothing(application, call, error):
     with pytest.raises(error):
         call(application)
     assert written() == (0, 0, 0)
+
+
+def with_organization(connection: psycopg.Connection) -> int:
+    row = connection.execute(
+        "SELECT (SELECT count(organization_id) FROM public.members)"
+        " + (SELECT count(organization_id) FROM public.claims)"
+        " + (SELECT count(organization_id) FROM public.notes)"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_backup_migrate_and_take_back_again(application):
+    backup = tenant_migration.create_all_backups(connection=application)
+    assert backup.verified
+    assert [found.backup_id for found in tenant_migration.list_backups(connection=application)] == [
+        backup.backup_id
+    ]
+    tenant_migration.migrate_all_tables(connection=application)
+    seen: dict[str, float] = {}
+    outcomes = tenant_migration.rollback_tenant("O'Brien Local", seen.__setitem__, connection=application)
+    assert {outcome.state for outcome in outcomes} == {"rolled_back"}
+    assert set(seen.values()) == {100.0}
+    assert with_organization(application) == 420
+    [outcome] = tenant_migration.rollback_table("notes", connection=application)
+    assert outcome.rows_restored == 20
+    outcomes = tenant_migration.rollback_all_tables(drop_created=True, connection=application)
+    assert {outcome.state for outcome in outcomes} == {"rolled_back"}
+    assert sum(outcome.rows_restored for outcome in outcomes) == 400
+    assert tenant_migration.rollback_all_tables(connection=application) == []
+    kept = tenant_migration.cleanup_backups(0, dry_run=True, connection=application)
+    assert kept.dry_run
+
+
+def test_the_emergency_stop_takes_everything_back_and_lets_nothing_start(application):
+    tenant_migration.migrate_all_tables(connection=application)
+    outcome = tenant_migration.emergency_rollback("test", connection=application)
+    assert outcome.left == []
+    assert outcome.rows_restored == 630
+    assert with_organization(application) == 0
+    with pytest.raises(Refused, match="resume"):
+        tenant_migration.migrate_all_tables(connection=application)
+
+
+def test_taking_back_where_nothing_was_ever_planned_says_so(application):
+    with pytest.raises(NoPlan):
+        tenant_migration.rollback_all_tables(connection=application)
