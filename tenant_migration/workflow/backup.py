@@ -25,7 +25,11 @@ from tenant_migration.recovery.backups.columns import read_source
 from tenant_migration.recovery.backups.covering import find_covering
 from tenant_migration.recovery.backups.create import copy_tables, keys_of
 from tenant_migration.recovery.backups.dropping import drop_backup, drop_unused_relations
-from tenant_migration.recovery.backups.export import export_backup, refuse_unusable_directory
+from tenant_migration.recovery.backups.export import (
+    clear_unfinished,
+    export_backup,
+    refuse_unusable_directory,
+)
 from tenant_migration.recovery.backups.listing import read_backups
 from tenant_migration.recovery.backups.manifest import Registered
 from tenant_migration.recovery.backups.pruning import prune_journals, prune_left_alone
@@ -126,8 +130,11 @@ class _Taking:
     ) -> Backup:
         """Take steps 2 to 4 of `take_backup`."""
         connection, numbers = self._connection, table_ids(self._connection)
-        sources = [read_source(connection, table, numbers[table.qualified_name]) for table in tables]
-        keys = None if self._tenants is None else [keys_of(connection, one, self._tenants) for one in sources]
+        keys: list[list[str]] | None = None
+        with transaction(connection, read_only=True):
+            sources = [read_source(connection, table, numbers[table.qualified_name]) for table in tables]
+            if self._tenants is not None:
+                keys = [keys_of(connection, source, self._tenants) for source in sources]
         if directory is not None:
             refuse_unusable_directory(directory)
         space = refuse_without_space(
@@ -306,6 +313,8 @@ def cleanup_backups(
             (dropped if reason is None else kept).append(_because(backup, reason))
         if not dry_run:
             drop_unused_relations(connection)
+            if config.backups.directory is not None:
+                clear_unfinished(config.backups.directory)
             prune_left_alone(connection, days=longest)
         pruned = prune_journals(connection, days=longest, dry_run=dry_run)
     except BaseException as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -12,7 +13,7 @@ from psycopg import sql
 from tenant_migration.catalog.columns import read_columns
 from tenant_migration.catalog.model import Column
 from tenant_migration.database.names import identifier
-from tenant_migration.errors import PlanOutdated, Refused
+from tenant_migration.errors import OperationFailed, PlanOutdated, Refused
 from tenant_migration.planning.model import TablePlan
 
 BACKUP_COLUMN = "tenant_migration_backup_id"
@@ -80,13 +81,34 @@ class Source:
         return only + identifier(self.table.schema_name, self.table.table_name)
 
 
+@contextmanager
+def naming_the_locked(table: TablePlan) -> Iterator[None]:
+    """Say which table it is when the body waits too long for a lock.
+
+    Raises:
+        OperationFailed: in place of PostgreSQL's message, which names no table.
+    """
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise OperationFailed(
+            f"{table.qualified_name}: another session keeps it locked against reading for longer than we "
+            "wait. Start the backup again when that has ended"
+        ) from error
+
+
 def read_source(connection: psycopg.Connection, table: TablePlan, table_id: int) -> Source:
-    """Read what there is to copy.
+    """Read what there is to copy. Part of a transaction, whose search path the names of types depend on.
 
     Raises:
         PlanOutdated: the table, or its tenant key, is gone.
         Refused: this role may not read it, would see a part of its rows only, or it has foreign partitions.
     """
+    with naming_the_locked(table):
+        return _read(connection, table, table_id)
+
+
+def _read(connection: psycopg.Connection, table: TablePlan, table_id: int) -> Source:
     row = connection.execute(_RELATION, (table.schema_name, table.table_name)).fetchone()
     if row is None or row[1] not in {"r", "p"}:
         raise PlanOutdated(

@@ -16,15 +16,22 @@ from tenant_migration.backfill.session import Session
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import OperationFailed, RunStopped
 from tenant_migration.recovery.backups import copy_sql, manifest
-from tenant_migration.recovery.backups.columns import Source, pin_text_forms, read_source
+from tenant_migration.recovery.backups.columns import (
+    Source,
+    naming_the_locked,
+    pin_text_forms,
+    read_source,
+)
 from tenant_migration.recovery.backups.manifest import Copied, Part, Registered
 
 _LOCK_TIMEOUT_MS = 5_000
 _SHARED_ATTEMPTS = 5
 
 _REWRITTEN = """
-SELECT c.oid::regclass::text FROM pg_partition_tree(%(table)s::regclass) AS tree
-JOIN pg_class AS c ON c.oid = tree.relid
+SELECT c.oid::regclass::text
+FROM (SELECT relid::oid FROM pg_partition_tree(%(table)s::regclass)  -- nothing, of a table without partitions
+      UNION SELECT %(table)s::regclass::oid) AS tree (oid)
+JOIN pg_class AS c ON c.oid = tree.oid
 WHERE c.relfilenode <> 0 AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) LIMIT 1"""
 
 
@@ -86,7 +93,11 @@ def _ensure_shared(connection: psycopg.Connection, part: Part) -> None:
                     _make_ours_alone(connection, part.relation)
             failpoints.reach(failpoints.BACKUP_RELATION_CREATED)
             return
-        except (psycopg.errors.DuplicateTable, psycopg.errors.UniqueViolation):
+        except (
+            psycopg.errors.DuplicateTable,
+            psycopg.errors.DuplicateObject,
+            psycopg.errors.UniqueViolation,
+        ):
             if attempt == _SHARED_ATTEMPTS:
                 raise
             time.sleep(0.05 * attempt)
@@ -162,13 +173,8 @@ class _Copying:
         """
         table = sql.Identifier(source.table.schema_name, source.table.table_name)
         only = sql.SQL("" if source.table.partitioned else "ONLY ")
-        try:
+        with naming_the_locked(source.table):
             self._connection.execute(sql.SQL("LOCK TABLE {}{} IN ACCESS SHARE MODE").format(only, table))
-        except psycopg.errors.LockNotAvailable as error:
-            raise OperationFailed(
-                f"{source.table.qualified_name}: another session keeps it locked against reading; waited "
-                f"{_LOCK_TIMEOUT_MS / 1000:g} s. Start the backup again when that has ended"
-            ) from error
         rewritten = self._connection.execute(
             _REWRITTEN, {"table": table.as_string(self._connection)}
         ).fetchone()

@@ -1,17 +1,21 @@
 """Writes a backup to a folder: one COPY BINARY file a table, and a manifest with their checksums.
 
-Under a temporary name, flushed to the disk, then renamed: a folder with the final name is whole. Loaded again
-with `COPY a_table (columns of the manifest) FROM ... (FORMAT binary)` into a table of the same types.
+Under a temporary name, flushed to the disk, then renamed: a folder with the final name is whole. Its writer
+holds the temporary one locked: the next export or cleanup knows one whose writer died, and removes it.
+Loaded again with `COPY a_table (columns of the manifest) FROM ... (FORMAT binary)`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timezone
 from pathlib import Path
 from typing import Any
@@ -25,8 +29,11 @@ from tenant_migration.errors import OperationFailed, Refused
 from tenant_migration.recovery.backups.copy_sql import SCHEMA, export_rows
 from tenant_migration.recovery.results import BackedUpTable, Backup
 
+_log = logging.getLogger(__name__)
+
 MANIFEST = "manifest.json"
-_TEMPORARY = ".unfinished-"
+_FINISHED = "backup_"
+_UNFINISHED = ".unfinished-backup_"
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 """Nobody but the user who exports may read the rows."""
 
@@ -47,35 +54,72 @@ def export_backup(connection: psycopg.Connection, backup: Backup, database: str,
     Raises:
         OperationFailed: they could not be written; the backup itself stays in the database.
     """
+    clear_unfinished(directory)
     name = folder_name(backup, database)
-    unfinished, final = directory / f"{_TEMPORARY}{name}", directory / name
+    unfinished, final = directory / f"{_UNFINISHED}{name.removeprefix(_FINISHED)}", directory / name
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)  # of an export of this backup that was killed
         unfinished.mkdir(mode=_PRIVATE_FOLDER)
-        tables = [_export_table(connection, backup, table, unfinished) for table in backup.tables]
-        _write_manifest(unfinished / MANIFEST, _manifest(backup, database, tables))
-        _flush_folder(unfinished)
-        failpoints.reach(failpoints.BACKUP_FILES_WRITTEN)
-        unfinished.rename(final)
+        with _locked(unfinished):
+            try:
+                _write(connection, backup, database, unfinished)
+                failpoints.reach(failpoints.BACKUP_FILES_WRITTEN)
+                unfinished.rename(final)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
         _flush_folder(directory)
     except (OSError, psycopg.Error) as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
         cause = getattr(error, "strerror", None) or str(error)
         raise OperationFailed(
             f"backup {backup.backup_id} is complete in the database, but could not be exported to "
             f"{directory}: {' '.join(str(cause).split())}"
         ) from error
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     failpoints.reach(failpoints.BACKUP_EXPORTED)
     return final
+
+
+def clear_unfinished(directory: Path) -> None:
+    """Remove what exports whose process died left in a directory."""
+    for folder in directory.glob(f"{_UNFINISHED}*"):
+        try:
+            with _locked(folder):
+                shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue  # renamed, or removed by another one, at this moment
+        except BlockingIOError:
+            continue  # its writer is alive
+        except OSError as error:
+            _log.warning("%s: an unfinished export could not be removed: %s", folder, error.strerror)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the operating system releases when this process ends.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def folder_name(backup: Backup, database: str) -> str:
     """Return the folder's name: database, time and number, without characters that a file system minds."""
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", database)[:100]
-    return f"backup_{plain}_{backup.created_at.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}_{backup.backup_id}"
+    return (
+        f"{_FINISHED}{plain}_{backup.created_at.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}_{backup.backup_id}"
+    )
+
+
+def _write(connection: psycopg.Connection, backup: Backup, database: str, folder: Path) -> None:
+    """Write every file into the folder, down to the disk."""
+    tables = [_export_table(connection, backup, table, folder) for table in backup.tables]
+    _write_manifest(folder / MANIFEST, _manifest(backup, database, tables))
+    _flush_folder(folder)
 
 
 def _export_table(

@@ -16,10 +16,11 @@ from tenant_migration.config import BackupsConfig
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import Refused
 from tenant_migration.planning.describe import bytes_as_text
-from tenant_migration.recovery.backups.columns import Source
+from tenant_migration.recovery.backups.columns import Source, naming_the_locked
 from tenant_migration.recovery.backups.copy_sql import rows_of_tenants
 
 COMMAND_TIMEOUT_S = 30
+LOCK_TIMEOUT_MS = 5_000
 COPY_AND_WAL = 2
 """The rows are written twice: into the copy, and into the write-ahead log."""
 _START_TOLERANCE_S = 5
@@ -113,20 +114,24 @@ def _bytes_needed(
     connection: psycopg.Connection, sources: Sequence[Source], keys: Sequence[Sequence[str]] | None
 ) -> int:
     needed = 0.0
-    with transaction(connection, read_only=True):
+    with transaction(connection, read_only=True, lock_timeout_ms=LOCK_TIMEOUT_MS):
         for number, source in enumerate(sources):
-            row = connection.execute(_BYTES, (source.table.schema_name, source.table.table_name)).fetchone()
-            size, rows = row if row is not None else (0, 0.0)
-            if keys is None:
-                needed += size
-                continue
-            plan = connection.execute(
-                sql.SQL("EXPLAIN (FORMAT json) {}").format(rows_of_tenants(source)),
-                {"keys": list(keys[number])},
-            ).fetchone()
-            expected = float(plan[0][0]["Plan"]["Plan Rows"]) if plan is not None else 0.0
-            needed += size * min(1.0, expected / max(rows, expected, 1.0))
+            with naming_the_locked(source.table):
+                needed += _size_of(connection, source, None if keys is None else keys[number])
     return round(needed)
+
+
+def _size_of(connection: psycopg.Connection, source: Source, keys: Sequence[str] | None) -> float:
+    """Return about how many bytes a copy takes: of some tenants, their share by the planner's estimate."""
+    row = connection.execute(_BYTES, (source.table.schema_name, source.table.table_name)).fetchone()
+    size, rows = (int(row[0]), float(row[1])) if row is not None else (0, 0.0)
+    if keys is None:
+        return size
+    plan = connection.execute(
+        sql.SQL("EXPLAIN (FORMAT json) {}").format(rows_of_tenants(source)), {"keys": list(keys)}
+    ).fetchone()
+    expected = float(plan[0][0]["Plan"]["Plan Rows"]) if plan is not None else 0.0
+    return size * min(1.0, expected / max(rows, expected, 1.0))
 
 
 def _used(connection: psycopg.Connection) -> int:
