@@ -15,7 +15,8 @@ from tenant_migration.recovery.rollback.work import Work
 
 def entries_of(work: Work) -> Entries:
     """Return how the entries of this rollback are read."""
-    return Entries(work.table, work.table_id, work.tenant_numbers is not None, work.previous)
+    tenants = None if work.tenant_numbers is None else len(work.tenant_numbers)
+    return Entries(work.table, work.table_id, tenants, work.previous)
 
 
 def parameters_of(work: Work, batch_ids: Sequence[int]) -> dict[str, object]:

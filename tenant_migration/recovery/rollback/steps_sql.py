@@ -8,7 +8,7 @@ from psycopg import sql
 
 from tenant_migration.backfill.journal_sql import journal_name
 from tenant_migration.database.names import identifier
-from tenant_migration.recovery.rollback.entries_sql import Entries
+from tenant_migration.recovery.rollback.entries_sql import Entries, own_entries
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
@@ -103,11 +103,9 @@ WITH closed AS (
     UPDATE {journal} AS j
     SET closed_tenants = j.closed_tenants || own.tenants, closed_rows = j.closed_rows + own.entries,
         closed_at = CASE WHEN j.closed_rows + own.entries = j.row_count THEN clock_timestamp() END
-    FROM (SELECT k.batch_id, array_agg(DISTINCT e.tenant_number) AS tenants, count(*)::int4 AS entries
-          FROM {journal} AS k CROSS JOIN LATERAL unnest(k.tenant_numbers) AS e (tenant_number)
+    FROM (SELECT k.batch_id, array_agg(e.tenant_number) AS tenants, sum(e.entries)::int4 AS entries
+          FROM {journal} AS k CROSS JOIN LATERAL ({own_entries}) AS e
           WHERE k.batch_id = ANY (%(batch_ids)s::int8[]) AND k.closed_at IS NULL
-            AND e.tenant_number = ANY (%(tenant_numbers)s::int4[])
-            AND e.tenant_number <> ALL (k.closed_tenants)
           GROUP BY k.batch_id) AS own
     WHERE j.batch_id = own.batch_id)"""
 
@@ -190,8 +188,12 @@ def judge(entries: Entries, *, has_claims: bool) -> sql.Composed:
 
 def close(entries: Entries) -> sql.Composed:
     """Build the last statement: the entries are closed, and the table's counters raised."""
-    closed = _CLOSE_SOME if entries.for_some else _CLOSE_ALL
-    return sql.SQL(closed + _COUNT).format(journal=journal_name(entries.table_id))
+    journal = journal_name(entries.table_id)
+    if entries.tenants is None:
+        return sql.SQL(_CLOSE_ALL + _COUNT).format(journal=journal)
+    return sql.SQL(_CLOSE_SOME + _COUNT).format(
+        journal=journal, own_entries=own_entries("k", entries.tenants)
+    )
 
 
 def _any_claims(entries: Entries, *, has_claims: bool) -> sql.Composable:
