@@ -10,6 +10,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import conninfo, pq, sql
@@ -38,6 +39,8 @@ _INSIDE_A_TRANSACTION = (
     pq.TransactionStatus.INTRANS,
     pq.TransactionStatus.INERROR,
 )
+_given_up: WeakKeyDictionary[psycopg.Connection, dict[str, Any]] = WeakKeyDictionary()
+"""Where connections led that were closed because they could not be brought to rest."""
 _POOLER_REFUSALS = ("unsupported startup parameter", "client_connection_check_interval")
 
 
@@ -172,10 +175,17 @@ def bring_to_rest(connection: psycopg.Connection) -> None:
             connection.execute("ROLLBACK")
     except psycopg.Error:
         if not connection.closed:  # a lost one still knows its target, for `open_another`
-            connection.close()
+            _close(connection)
     except BaseException:  # interrupted again while rolling back: the newer interruption is raised
-        connection.close()
+        _close(connection)
         raise
+
+
+def _close(connection: psycopg.Connection) -> None:
+    """Close a connection that is given up; where it led to stays known for `open_another`."""
+    with contextlib.suppress(psycopg.Error):  # closed by somebody else meanwhile
+        _given_up[connection] = _target_of(connection)
+    connection.close()
 
 
 @contextlib.contextmanager
@@ -200,13 +210,18 @@ def open_another(connection: psycopg.Connection) -> psycopg.Connection:
     Raises:
         DatabaseUnavailable: the server cannot be reached.
     """
-    info = connection.info
-    parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(info.dsn))
+    parameters = dict(_given_up.get(connection) or _target_of(connection))
     name = parameters.pop("application_name", None)
     parameters.pop("options", None)  # connect() sets its own
-    if info.password:
-        parameters["password"] = info.password  # `dsn` leaves it out
     return connect(conninfo.make_conninfo("", **parameters), application_name=str(name) if name else None)
+
+
+def _target_of(connection: psycopg.Connection) -> dict[str, Any]:
+    """Return where a connection leads, as whom; also of one that the server ended, not of one we closed."""
+    parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(connection.info.dsn))
+    if connection.info.password:
+        parameters["password"] = connection.info.password  # `dsn` leaves it out
+    return parameters
 
 
 def check_server(connection: psycopg.Connection, *, writes: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 from psycopg import pq, sql
 
 from tenant_migration.database import connection as connection_module
-from tenant_migration.database.connection import check_server, connect, transaction
+from tenant_migration.database.connection import check_server, connect, transaction, usable
 from tenant_migration.errors import DatabaseUnavailable, UnsupportedServer, UsageError
 from tenant_migration.quickstart.server import EmbeddedServer, start_server, stop_server
 from tenant_migration_tests.database.pooler import optionless_pooler
@@ -294,3 +294,17 @@ def test_a_standby_is_refused(server: Server) -> None:
         pytest.raises(UnsupportedServer, match="standby"),
     ):
         check_server(connection, writes=False)
+
+
+def test_a_connection_whose_rollback_failed_is_closed_and_can_be_replaced(database: str) -> None:
+    with connect(database) as connection, psycopg.connect(database, autocommit=True) as other:
+
+        def lose_it() -> None:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+            raise RuntimeError("the body's own")
+
+        with pytest.raises(RuntimeError, match="the body's own"), transaction(connection):
+            lose_it()
+        assert connection.closed
+        with usable(connection) as another:
+            assert another.execute("SELECT current_database()").fetchone() == (other.info.dbname,)
