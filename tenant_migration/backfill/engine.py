@@ -31,6 +31,7 @@ from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State, set_pair_states, set_table_run_state
 from tenant_migration.backfill.structure.build import build_structure
 from tenant_migration.backfill.structure.column import ensure_column
+from tenant_migration.backfill.structure.empty_check import drop_empty_check
 from tenant_migration.backfill.sweep import SWEEPS_MOST, sweep
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import bring_to_rest, transaction
@@ -165,6 +166,7 @@ def _backfill(work: Work, started: float) -> TableResult:
 
     work.refuse_when_stopped()
     _set_table_state(work, State.RUNNING)
+    drop_empty_check(work.ddl, table, table_id=work.table_id)
     created = ensure_column(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
     work.tally.created += [created] if created else []
     ensure_journal(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
