@@ -270,8 +270,8 @@ class Batches:
     def _refuse_closed_gate(
         self, lease_held: bool, emergency_stop: bool, run_state: str, table_state: str
     ) -> None:
-        if not lease_held:
-            raise self._work.keep_alive.lost()
-        refuse_stop_flags(
+        refuse_stop_flags(  # first: whoever stops a run takes its leases too
             self._work.table.qualified_name, emergency_stop=emergency_stop, states=(run_state, table_state)
         )
+        if not lease_held:
+            raise self._work.keep_alive.lost()

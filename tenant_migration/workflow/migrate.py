@@ -16,9 +16,12 @@ import psycopg
 
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.engine import backfill_table
+from tenant_migration.backfill.lease import KeepAlive
 from tenant_migration.backfill.results import ProgressCallback, Selection, TableResult
 from tenant_migration.backfill.runs import Run, finish_run, start_run
+from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State, set_pair_states
+from tenant_migration.backfill.stop import refuse_when_stopped, refuse_while_emergency
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
 from tenant_migration.database.connection import usable
@@ -28,6 +31,7 @@ from tenant_migration.errors import (
     PlanOutdated,
     Refused,
     RunStopped,
+    TableStopped,
     TenantMigrationError,
 )
 from tenant_migration.integrity.after import run_checks_after
@@ -77,8 +81,10 @@ def resolve_scope(
         UnknownTable, UnknownTenant: a name that is not known.
         PlanOutdated: a table changed since its plan was stored and was asked for by name, or is the only one;
             in a run over all tables it is refused alone, by `migrate_table`. In a dry run always.
-        Refused: a hazard of the plan, a parent that is pending, or, for all tenants, an unmapped tenant.
+        Refused: the emergency switch is set, a hazard of the plan, a parent that is pending, or, for all
+            tenants, an unmapped tenant.
     """
+    refuse_while_emergency(connection)
     chosen = select_tables(plan, tables)
     selected = select_tenants(connection, config, tenants)
     if with_parents:
@@ -207,6 +213,8 @@ def attempt_table(
             skip_validation=skip_validation,
             progress=progress,
         )
+    except TableStopped as stopped:
+        return TableOutcome(table.qualified_name, "failed", reason_of(stopped))
     except (RunStopped, DatabaseUnavailable):
         raise
     except (TenantMigrationError, psycopg.Error) as error:
@@ -231,38 +239,41 @@ class _TableWork:
         with usable(self.connection) as connection:
             refuse_if_changed(connection, self.config, self.table)
         in_scope = list(self.run.tenants) if tenants is None else list(tenants)
-        waiting = self.block_waiting_tenants(in_scope)
-        free = [tenant for tenant in in_scope if tenant not in waiting]
-        if in_scope and not free:
-            return TableOutcome(
-                name, "blocked", describe_waiting(waiting), tenant_states=self._states_of(in_scope)
-            )
-        selected = None if tenants is None and not waiting else free
-
         before: tuple[CheckResult, ...] = ()
-        if not skip_validation:
-            states = self._states_of(free)
-            to_do = [tenant for tenant in free if states[tenant] != State.COMPLETED.value]
-            self._set_states(to_do, State.VALIDATING, "checks before the migration")
-            with usable(self.connection) as connection:
-                before = tuple(
-                    run_checks_before(connection, self.plan, self.config, tables=[name], tenants=selected)
+        with self._stoppable("the checks before the migration"):
+            waiting = self.block_waiting_tenants(in_scope)
+            free = [tenant for tenant in in_scope if tenant not in waiting]
+            if in_scope and not free:
+                return TableOutcome(
+                    name, "blocked", describe_waiting(waiting), tenant_states=self._states_of(in_scope)
                 )
-            if any(check.blocks for check in before):
-                refusal = f"validation: {describe_blocking(before)}"
-                self._set_states(to_do, State.FAILED, refusal)
-                states = self._states_of(in_scope)
-                return TableOutcome(name, "failed", refusal, before=before, tenant_states=states)
+            selected = None if tenants is None and not waiting else free
+            if not skip_validation:
+                states = self._states_of(free)
+                to_do = [tenant for tenant in free if states[tenant] != State.COMPLETED.value]
+                self._set_states(to_do, State.VALIDATING, "checks before the migration")
+                with usable(self.connection) as connection:
+                    before = tuple(
+                        run_checks_before(connection, self.plan, self.config, tables=[name], tenants=selected)
+                    )
+                self._refuse_when_stopped()
+                if any(check.blocks for check in before):
+                    refusal = f"validation: {describe_blocking(before)}"
+                    self._set_states(to_do, State.FAILED, refusal)
+                    states = self._states_of(in_scope)
+                    return TableOutcome(name, "failed", refusal, before=before, tenant_states=states)
 
         with usable(self.connection) as connection:
             result = backfill_table(
                 connection, self.plan, self.table, self.run, tenants=selected, progress=progress
             )
-        with usable(self.connection) as connection:  # the engine survives a lost connection; so do we
-            after = tuple(
-                run_checks_after(connection, self.plan, self.config, tables=[name], tenants=selected)
-            )
-        self._judge(free, after)
+        with self._stoppable("the checks after the migration"):
+            with usable(self.connection) as connection:  # the engine survives a lost connection; so do we
+                after = tuple(
+                    run_checks_after(connection, self.plan, self.config, tables=[name], tenants=selected)
+                )
+            self._refuse_when_stopped()
+            self._judge(free, after)
         states = self._states_of(in_scope)
         reason = _what_is_missing(result, after, waiting, states)
         return TableOutcome(
@@ -275,6 +286,37 @@ class _TableWork:
             tenant_states=states,
             tenant_rows=dict(result.rows_by_tenant),
         )
+
+    @contextmanager
+    def _stoppable(self, what: str) -> Iterator[None]:
+        """Let a cancel or an emergency end what the body runs, on the server when this process is frozen."""
+        with usable(self.connection) as connection:
+            watch = KeepAlive(
+                Session(connection),
+                None,
+                table_name=self.table.qualified_name,
+                run_id=self.run.run_id,
+                table_id=self._table_id(connection),
+            )
+            try:
+                with watch, watch.long_statement(what):
+                    yield
+            except psycopg.Error:
+                self._refuse_when_stopped()
+                raise
+
+    def _refuse_when_stopped(self) -> None:
+        """Raise RunStopped: a check that was ended with the run says nothing about the table."""
+        with usable(self.connection) as connection:
+            refuse_when_stopped(
+                connection,
+                table_name=self.table.qualified_name,
+                table_id=self._table_id(connection),
+                run_id=self.run.run_id,
+            )
+
+    def _table_id(self, connection: psycopg.Connection) -> int:
+        return table_ids(connection)[self.table.qualified_name]
 
     def end_validation(self, error: BaseException) -> None:
         """Let no tenant stay in the state of checks that ended without the backfill taking over."""
@@ -344,7 +386,7 @@ class _TableWork:
         with usable(self.connection) as connection:
             set_pair_states(
                 connection,
-                table_id=table_ids(connection)[self.table.qualified_name],
+                table_id=self._table_id(connection),
                 tenant_numbers=[self.run.tenants[tenant] for tenant in tenants],
                 state=state,
                 actor=self.run.actor,
