@@ -202,7 +202,7 @@ class _Taking:
     def _read(self) -> Backup:
         if self._registered is None:
             raise RuntimeError("the backup was not registered")
-        with transaction(self._connection, read_only=True):
+        with transaction(self._connection, read_only=True, isolation="repeatable read"):
             found = read_backups(self._connection, self._registered.backup_id)
         if not found:
             raise OperationFailed(
@@ -275,7 +275,9 @@ def list_backups(
         days: as a cleanup of so many days would judge.
     """
     require_installed(connection, config)
-    with transaction(connection, read_only=True, row_security=True, statement_timeout_ms=0):
+    with transaction(
+        connection, read_only=True, row_security=True, statement_timeout_ms=0, isolation="repeatable read"
+    ):
         return judge(connection, days=_days(config, days))
 
 

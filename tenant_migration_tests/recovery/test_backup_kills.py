@@ -161,7 +161,7 @@ def test_killed_at_random_times(claims: Claims, tmp_path: Path) -> None:
     for _ in range(25):
         chosen = chance.choice(((), ("--tenant", "alpha"), ("--directory", str(tmp_path))))
         process = start(world, *chosen)
-        time.sleep(chance.uniform(0.3, 2.5))
+        time.sleep(chance.uniform(0.3, 1.6))
         process.kill()
         kills += finish(process) != 0
         let_server_notice(world)

@@ -48,7 +48,7 @@ def find_covering(
         table_ids: of the managed tables.
         tenants: None: whole tables.
     """
-    with transaction(connection, read_only=True, row_security=True):
+    with transaction(connection, read_only=True, row_security=True, isolation="repeatable read"):
         for backup in read_backups(connection):
             if _holds(backup, table_ids, tenants) and not _is_touched(connection, backup, table_ids, tenants):
                 return backup

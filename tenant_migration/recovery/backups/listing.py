@@ -42,9 +42,10 @@ ORDER BY backup_id DESC"""
 
 
 def read_backups(connection: psycopg.Connection, backup_id: int | None = None) -> list[Backup]:
-    """Return the complete backups, newest first, or the one of this number. Part of a transaction.
+    """Return the complete backups, newest first, or the one of this number.
 
-    One that is being made, or whose process died, is none.
+    Part of a transaction of one snapshot (repeatable read): else one that becomes complete meanwhile is seen
+    without its tables. One that is being made, or whose process died, is none.
     """
     parameters = {"backup_id": backup_id}
     tables: dict[int, list[BackedUpTable]] = {}

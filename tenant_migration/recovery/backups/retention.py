@@ -66,7 +66,7 @@ WHERE state = 'complete' AND relied_on_at > clock_timestamp() - %s::interval"""
 def judge(connection: psycopg.Connection, *, days: int) -> list[Backup]:
     """Return the backups, newest first, each with why a cleanup of `days` days would keep it.
 
-    Part of a transaction.
+    Part of a transaction of one snapshot, as `read_backups`.
     """
     backups = read_backups(connection)
     verified = [backup.backup_id for backup in backups if backup.verified]
@@ -91,7 +91,7 @@ def _reason(
     reason: str | None = None
     if backup.held_by is not None:
         reason = f"held by {backup.held_by}"
-    elif all(table.missing for table in backup.tables):
+    elif backup.tables and all(table.missing for table in backup.tables):
         pass  # somebody else dropped it: nothing is left that could be lost
     elif not backup.verified:
         damaged = ", ".join(table.table for table in backup.tables if not table.verified)
