@@ -45,6 +45,15 @@ EMPTY_CHECK_REGISTERED = "empty_check_registered"
 EMPTY_CHECK_ADDED = "empty_check_added"
 EMPTY_CHECK_VALIDATED = "empty_check_validated"
 COLUMN_DROPPED = "column_dropped"
+DROPPING = (
+    FOREIGN_KEY_DROPPED,
+    INDEX_DROPPED,
+    EMPTY_CHECK_REGISTERED,
+    EMPTY_CHECK_ADDED,
+    EMPTY_CHECK_VALIDATED,
+    COLUMN_DROPPED,
+)
+"""Where a drop of what was made can be interrupted, in order."""
 
 BACKUP_REGISTERED = "backup_registered"
 BACKUP_RELATION_CREATED = "backup_relation_created"
@@ -87,12 +96,7 @@ OF_RECOVERY = (
     ROLLBACK_ROW_FAILED,
     ROLLBACK_COUNTED,
     ROLLBACK_PAIRS_ENDED,
-    FOREIGN_KEY_DROPPED,
-    INDEX_DROPPED,
-    EMPTY_CHECK_REGISTERED,
-    EMPTY_CHECK_ADDED,
-    EMPTY_CHECK_VALIDATED,
-    COLUMN_DROPPED,
+    *DROPPING,
 )
 """Reached by what takes back, never by a migration."""
 
