@@ -60,7 +60,8 @@ def reasons_against_drop(connection: psycopg.Connection, table: TablePlan) -> li
         written = _open_entries(connection, table_id)
     if held > written:
         reasons.append(
-            f"{held - written:,} rows have a value in {table.organization_column} that the migration did not write"
+            f"{held - written:,} rows have a value in {table.organization_column} "
+            "that the migration did not write"
         )
     return reasons
 
