@@ -29,6 +29,7 @@ from tenant_migration.recovery.rollback import outcome
 from tenant_migration.recovery.rollback.dividing import divide
 from tenant_migration.recovery.rollback.from_backup import ensure_index_by_key
 from tenant_migration.recovery.rollback.kept import close_kept
+from tenant_migration.recovery.rollback.keyed import KeyedStep
 from tenant_migration.recovery.rollback.lost_entries import rebuild_lost_entries
 from tenant_migration.recovery.rollback.scope import Batch, count_open, list_batches
 from tenant_migration.recovery.rollback.steps import Steps
@@ -215,7 +216,7 @@ def _take_back(work: Work) -> set[int]:
         target_ms=settings.batch_target_ms,
         adaptive=settings.adaptive,
     )
-    steps = Steps(work)
+    steps = Steps(work, KeyedStep(work))
     failed: set[int] = set()
     while True:
         # Listed anew until nothing is left: another tenant's rollback may divide batches meanwhile.

@@ -1,23 +1,7 @@
-"""Executes steps: one transaction each, over some batches of the journal, the newest first.
+"""Runs steps until they are done: one transaction each, retried, halved, at one row left alone.
 
-1. `gate`: the lease is locked against a takeover, the batches against another tenant's rollback, which may
-   divide them; a stop that was asked for is heeded.
-2. `reset` brings the previous values back where the organization still is what we wrote. PostgreSQL looks
-   again at the newest version of a row under its lock, so a value that the application wrote is never lost.
-3. In a further statement, with a newer snapshot, claims are looked for. What the application wrote before we
-   locked a row was committed before, its claim with it, so this snapshot has them all. When a row that was
-   just reset is claimed (the application wrote the very same value itself, within these milliseconds), the
-   transaction is rolled back and the step is done again with the rows locked by a statement of their own
-   before they are compared: then the comparison's snapshot is newer than the locks.
-4. `judge` runs when an entry was not reset, or any claim is there: it finds out which rows were changed or
-   deleted, and records them.
-5. `close` closes the entries and raises the counters.
-
-Locking first always would be equally exact and costs one more visit and one more WAL record a row.
-
-A claim that is known when the step begins is left out by `reset` itself. When several batches are taken
-together and a key is there twice, nothing is reset: they are taken one by one, since the older entry can only
-be compared once the newer one is undone.
+Retry, split, leave or stop follows from `errors.reaction_to`, as in the backfill; a failed transaction left
+nothing behind, so the same entries are simply tried again. What one step does: `keyed`, `keyless`, `moved`.
 """
 
 from __future__ import annotations
@@ -25,15 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import psycopg
 from psycopg import sql
 
-from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.retry import message_of
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import OperationFailed, Reaction, reaction_to
-from tenant_migration.recovery.rollback import gate, steps_sql
 from tenant_migration.recovery.rollback.dividing import divide
 from tenant_migration.recovery.rollback.failed import set_aside
 from tenant_migration.recovery.rollback.scope import Batch
@@ -64,26 +47,37 @@ class StepOutcome:
     """Batches whose entry stays open: the database refused the reset."""
 
 
-class _ClaimedError(Exception):
+class ClaimedError(Exception):
     """A row that was just reset is claimed: lock first."""
 
 
-class _KeyTwiceError(Exception):
+class KeyTwiceError(Exception):
     """A key is in two of the batches: one by one."""
 
 
-class _NotResetError(Exception):
+class NotResetError(Exception):
     """Something of the application, a trigger, kept a row from being reset as asked."""
+
+
+class Step(Protocol):
+    """What takes batches back in one transaction."""
+
+    def __call__(self, batches: Sequence[Batch], *, locks_first: bool) -> StepOutcome:
+        """Do it.
+
+        Raises:
+            ClaimedError, KeyTwiceError, NotResetError: rolled back; do it as they say.
+            psycopg.Error: rolled back.
+        """
 
 
 class Steps:
     """Executes the steps of one table's rollback."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, step: Step) -> None:
         self._work = work
-        self._entries = gate.entries_of(work)
+        self._step = step
         self._locked_rows_left = 0
-        self._statements: dict[tuple[bool, bool], bytes] = {}
 
     def run(self, batches: Sequence[Batch]) -> StepOutcome:
         """Take these batches back: retry, halve, leave single rows, until it is done.
@@ -98,13 +92,13 @@ class Steps:
         while True:
             started = self._work.clock.monotonic()
             try:
-                outcome = self._execute(batches, locks_first=locks_first)
-            except _ClaimedError:
+                outcome = self._step(batches, locks_first=locks_first)
+            except ClaimedError:
                 locks_first = True
                 continue
-            except _KeyTwiceError:
-                return self._one_by_one(batches)
-            except _NotResetError as error:
+            except KeyTwiceError:
+                return self._one_byone(batches)
+            except NotResetError as error:
                 return self._in_parts(batches, Reaction.QUARANTINE, str(error), None)
             except psycopg.Error as error:
                 reaction = self._reaction(error, self._work.clock.monotonic() - started)
@@ -119,70 +113,7 @@ class Steps:
                 return outcome
             return StepOutcome(outcome.entries, outcome.elapsed_ms, True, outcome.too_much, outcome.failed)
 
-    def _execute(self, batches: Sequence[Batch], *, locks_first: bool) -> StepOutcome:
-        """Do the batches in one transaction."""
-        work, entries = self._work, self._entries
-        connection = work.session.connection
-        settings = work.table.settings
-        parameters = gate.parameters_of(work, [batch.batch_id for batch in batches])
-        work.keep_alive.renew_when_due(connection)
-        started = work.clock.monotonic()
-        with transaction(
-            connection,
-            lock_timeout_ms=settings.lock_timeout_ms,
-            statement_timeout_ms=settings.statement_timeout_ms,
-        ):
-            any_claims = gate.enter(connection, work, [batch.batch_id for batch in batches])
-            if locks_first:
-                connection.execute(steps_sql.lock(entries), parameters)
-            reset = self._reset_statement(several=len(batches) > 1, skips_claimed=any_claims or locks_first)
-            twice, found, restored, not_as_asked = _one(connection.execute(reset, parameters))
-            if twice:
-                raise _KeyTwiceError
-            if not_as_asked:
-                raise _NotResetError(
-                    "a trigger of the table wrote another organization than the one asked for"
-                )
-            failpoints.reach(failpoints.ROLLBACK_ROWS_RESET)
-            ours_again = connection.execute(steps_sql.own_settings(entries, has_claims=work.has_claims))
-            changed = deleted = 0
-            if _one(ours_again)[-1] or restored < found:
-                changed, deleted = self._judge(connection, parameters)
-            if restored + changed + deleted != found:
-                raise OperationFailed(
-                    f"{work.name}: {found:,} entries of the journal, but {restored:,} restored,"
-                    f" {changed:,} changed and {deleted:,} deleted; nothing of this step was written"
-                )
-            counts = {"restored": restored, "changed": changed, "deleted": deleted, "steps": 1}
-            closed = _one(connection.execute(steps_sql.close(entries), {**parameters, **counts}))[0]
-            failpoints.reach(failpoints.ROLLBACK_BEFORE_COMMIT)
-        failpoints.reach(failpoints.ROLLBACK_AFTER_COMMIT)
-        elapsed_ms = (work.clock.monotonic() - started) * 1000
-        work.tally.rows_closed = closed
-        work.tally.batches += 1
-        work.report(batch_rows=found, batch_ms=elapsed_ms)
-        return StepOutcome(found, elapsed_ms, False, False)
-
-    def _judge(self, connection: psycopg.Connection, parameters: dict[str, object]) -> tuple[int, int]:
-        """Record what was left alone; return how many rows were changed and deleted."""
-        statement = steps_sql.judge(self._entries, has_claims=self._work.has_claims)
-        changed, deleted, claimed, unexplained = _one(connection.execute(statement, parameters))
-        if claimed:
-            raise _ClaimedError
-        if unexplained:
-            raise _NotResetError("a trigger of the table kept the row from being written")
-        return changed, deleted
-
-    def _reset_statement(self, *, several: bool, skips_claimed: bool) -> bytes:
-        """Return the statement; composed once for each form, since a step is short."""
-        form = (several, skips_claimed)
-        if form not in self._statements:
-            self._statements[form] = steps_sql.reset(
-                self._entries, several=several, skips_claimed=skips_claimed
-            ).as_bytes(self._work.session.connection)
-        return self._statements[form]
-
-    def _one_by_one(self, batches: Sequence[Batch]) -> StepOutcome:
+    def _one_byone(self, batches: Sequence[Batch]) -> StepOutcome:
         return _sum_up([self.run([batch]) for batch in batches], too_much=False)
 
     def _in_parts(
@@ -261,7 +192,8 @@ def _sum_up(parts: Sequence[StepOutcome], *, too_much: bool) -> StepOutcome:
     )
 
 
-def _one(cursor: psycopg.Cursor) -> tuple[int, ...]:
+def one(cursor: psycopg.Cursor) -> tuple[int, ...]:
+    """Return the only row of an aggregate."""
     row = cursor.fetchone()
     if row is None:
         raise RuntimeError("an aggregate gave no row")
