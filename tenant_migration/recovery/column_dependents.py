@@ -77,7 +77,8 @@ SELECT n.nspname::text, c.relname::text, t.tgname::text,
                                     UNION SELECT %(table)s::regclass::oid))
 FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_proc AS p ON p.oid = t.tgfoid
-WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND n.nspname <> 'tenant_migration'
+WHERE NOT t.tgisinternal AND t.tgparentid = 0
+  AND p.pronamespace <> (SELECT oid FROM pg_namespace WHERE nspname = 'tenant_migration')
   AND position(lower(%(column)s) IN lower(p.prosrc)) > 0
 ORDER BY 1, 2, 3"""
 
