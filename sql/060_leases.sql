@@ -8,6 +8,7 @@
 -- 2. Insert; the exclusion constraint lets one of two at a time through.
 -- 3. From here on the mapping cannot change (080_mapping_rules.sql); what changed between the run's start and now
 --    is an error, or its rows would go where the mapping no longer says. SHARE: a change under way is waited for.
+--    Not for a run that froze no mapping: a rollback works by the journal, and nobody's open change may delay it.
 -- 4. Refused: name the holder; he may be gone by now, then try again.
 CREATE OR REPLACE FUNCTION tenant_migration.acquire_lease(
     token uuid, table_id integer, tenant_number integer, run_id bigint, holder text, ttl interval
@@ -38,6 +39,10 @@ BEGIN
             ON CONFLICT DO NOTHING;
         END IF;
         IF FOUND THEN
+            IF NOT EXISTS (SELECT FROM tenant_migration.run_tenants r WHERE r.run_id = acquire_lease.run_id) THEN
+                RETURN QUERY SELECT true, NULL::text;
+                RETURN;
+            END IF;
             LOCK TABLE tenant_migration.tenant_org_mappings IN SHARE MODE;
             SELECT n.tenant_id INTO other
             FROM tenant_migration.run_tenants r
