@@ -32,7 +32,7 @@ judged AS (
            t.{organization} IS NOT DISTINCT FROM {saved_organization} AS same_organization,
            ROW({columns})::record OPERATOR(pg_catalog.*=) ROW({saved_columns})::record AS same_columns,
            listed.row_key IS NOT NULL OR {claimed} AS is_listed,
-           {is_written} AS is_written
+           {is_written} AS is_written, {tenant_number} AS tenant_number
     FROM saved AS b LEFT JOIN {table} AS t ON {same_row}
     LEFT JOIN listed ON listed.row_key = {row_key}{join_written}
     WHERE {in_scope}),
@@ -43,10 +43,10 @@ verdict AS MATERIALIZED (
                 WHEN NOT same_organization OR NOT same_columns THEN 'different'
                 ELSE 'equal' END AS verdict,
            NOT is_missing AND NOT same_organization AND (is_listed OR NOT is_written) AS by_application,
-           NOT is_missing AND NOT same_columns AS other_columns
+           NOT is_missing AND NOT same_columns AS other_columns, tenant_number
     FROM judged
     UNION ALL
-    SELECT {new_key}, 'new', false, false FROM {table} AS t
+    SELECT {new_key}, 'new', false, false, NULL FROM {table} AS t
     WHERE {new_in_scope} AND NOT EXISTS (SELECT FROM saved AS b WHERE {same_row})),
 totals AS (
     SELECT count(*) FILTER (WHERE verdict <> 'new'), count(*) FILTER (WHERE verdict = 'equal'),
@@ -57,7 +57,11 @@ totals AS (
 SELECT totals.*,
        ARRAY(SELECT key FROM verdict WHERE verdict = 'wrong' ORDER BY key LIMIT {most}),
        ARRAY(SELECT key || ' (' || verdict || ')' FROM verdict
-             WHERE verdict IN ('different', 'missing', 'new') ORDER BY verdict, key LIMIT {most})
+             WHERE verdict IN ('different', 'missing', 'new') ORDER BY verdict, key LIMIT {most}),
+       (SELECT coalesce(jsonb_object_agg(tenant_id, wrong), '{{}}')
+        FROM (SELECT n.tenant_id, count(*) AS wrong
+              FROM verdict AS v JOIN tenant_migration.tenants AS n USING (tenant_number)
+              WHERE v.verdict = 'wrong' GROUP BY 1) AS by_tenant)
 FROM totals"""
 
 
@@ -86,7 +90,8 @@ def compare(compared: Compared) -> sql.Composed:
     """Build the comparison.
 
     One row: rows of the backup, equal, wrong organization, organization by the application, other columns
-    different, missing, new, keys of a few wrong ones, keys of a few others with what they are.
+    different, missing, new, keys of a few wrong ones, keys of a few others with what they are, wrong ones by
+    tenant (where the journal knows the row).
     """
     table = compared.table
     journaled = compared.journaled
@@ -106,6 +111,7 @@ def compare(compared: Compared) -> sql.Composed:
         saved_columns=_columns(compared.columns, "b"),
         claimed=_claimed(journaled),
         is_written=sql.SQL("w.key_1 IS NOT NULL" if compared.has_journal else "true"),
+        tenant_number=sql.SQL("w.tenant_number" if compared.has_journal else "NULL::int4"),
         join_written=_join_written(compared),
         table=journaled.rows,
         same_row=_same_row(table),
@@ -175,8 +181,9 @@ def _written(compared: Compared) -> sql.Composable:
     if not compared.has_journal:
         return sql.SQL("SELECT true AS nothing")
     return sql.SQL(
-        "SELECT DISTINCT {of_entry} FROM {journal} AS j CROSS JOIN LATERAL unnest({arrays}) AS e ({names})"
-        " WHERE j.phase <> 'kept'"
+        "SELECT {of_entry}, max(e.tenant_number) AS tenant_number FROM {journal} AS j"
+        " CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}) AS e (tenant_number, {names})"
+        " WHERE j.phase <> 'kept' GROUP BY {of_entry}"
     ).format(
         of_entry=sql.SQL(", ").join(sql.SQL("e.{}").format(name) for name in names),
         journal=journal_name(compared.journaled.table_id),

@@ -440,7 +440,7 @@ class _Verification:
         ).fetchone()
         if row is None:
             raise RuntimeError("an aggregate gave no row")
-        saved, equal, wrong, by_application, others, missing, new, wrong_keys, other_keys = row
+        saved, equal, wrong, by_application, others, missing, new, wrong_keys, other_keys, by_tenant = row
         expected = backup.row_count if self.whole_table and backup.backup_column is None else saved
         details = {
             "backup": backup.backup_id,
@@ -451,10 +451,15 @@ class _Verification:
             "new": new,
             **({"columns_left_out": left_out} if left_out else {}),
         }
+        of_tenants: dict[str, Any] = {}
         if saved < expected:
             details["rows_lost_in_backup"] = expected - saved
+        elif by_tenant and sum(by_tenant.values()) == wrong:
+            of_tenants = {"tenants": by_tenant}
         return _Comparison(
-            organizations=_Answer(saved, expected, wrong + max(0, expected - saved), wrong_keys, details),
+            organizations=_Answer(
+                saved, expected, wrong + max(0, expected - saved), wrong_keys, {**details, **of_tenants}
+            ),
             others=_Answer(
                 saved, expected, others + missing + new + len(left_out), [*other_keys, *left_out], details
             ),
@@ -495,6 +500,8 @@ class _Verification:
         """Compare with the manifest: what the source was, whoever may have changed the copy since."""
         if left_out:
             return _Answer(0, None, 0, skipped=f"columns are gone or changed: {', '.join(left_out)}")
+        if backup.tenants is None and not self.whole_table:
+            return _Answer(0, None, 0, skipped="the backup's checksum is of the whole table")
         if backup.tenants is not None and backup.tenants != set(self.tenants):
             return _Answer(0, None, 0, skipped="the backup has other tenants too")
         if backup.backup_column not in (None, BACKUP_COLUMN):
