@@ -128,7 +128,7 @@ def _create(target: Target, tables: Sequence[str], tenants: Sequence[str], direc
             directory=directory.absolute() if directory else None,
             progress=progress,
         )
-    console().print(backup_text.tables_of(backup))
+    console().print(backup_text.tables_of(backup, prefix))
     click.echo("")
     if not backup.verified:
         raise Failure(

@@ -15,12 +15,14 @@ _TENANTS_SHOWN = 3
 _DAY_S = 86_400
 
 
-def tables_of(backup: Backup) -> Table:
-    """Return a backup's tables."""
+def tables_of(backup: Backup, prefix: str) -> Table:
+    """Return a backup's tables, without the prefix of the interface schema."""
     table = plain_table("Table", "Verified", "Rows", "Size", numbers_from=2)
     for part in backup.tables:
         verified = "yes" if part.verified else "NO"
-        table.add_row(part.table, verified, f"{part.rows:,}", bytes_as_text(part.size_bytes))
+        table.add_row(
+            part.table.removeprefix(prefix), verified, f"{part.rows:,}", bytes_as_text(part.size_bytes)
+        )
     return table
 
 

@@ -12,7 +12,7 @@ import click
 from tenant_migration.cli import rollback_text
 from tenant_migration.cli.failures import INTERRUPTED, Failure
 from tenant_migration.cli.output import console, duration, glyphs
-from tenant_migration.cli.progress_display import progress_display
+from tenant_migration.cli.progress_display import Display, progress_display
 from tenant_migration.cli.target import Target, place_of
 from tenant_migration.config import actor
 from tenant_migration.recovery.whereabouts import TableWhereabouts
@@ -33,7 +33,7 @@ def run_emergency(target: Target) -> None:
                     target.config,
                     actor=actor(),
                     progress=progress,
-                    on_step=_print_step,
+                    on_step=lambda step: _show_step(step, progress),
                     stop_dagster=_stop_dagster,
                 )
         except Exception:
@@ -54,12 +54,12 @@ def _stop_dagster() -> Sequence[str]:
     return stop_dagster_runs()
 
 
-def _print_step(step: Step) -> None:
+def _show_step(step: Step, display: Display) -> None:
     characters = glyphs()
     mark = {"done": characters.check, "failed": characters.cross, "skipped": ""}[step.outcome]
-    click.echo(f"{mark}{step.name}: {step.outcome} ({duration(step.seconds)})")
+    display.note(f"{mark}{step.name}: {step.outcome} ({duration(step.seconds)})")
     for line in step.lines:
-        click.echo(f"{INDENT}{line}")
+        display.note(f"{INDENT}{line}")
 
 
 def _print_outcome(outcome: EmergencyOutcome, prefix: str) -> None:
@@ -85,5 +85,7 @@ def _whereabouts_lines(tables: Sequence[TableWhereabouts], prefix: str) -> Itera
         yield "it could not be read, or no table was ever managed"
     for table in tables:
         name = table.table.removeprefix(prefix)
-        structure = f"; still there: {', '.join(table.structure)}" if table.structure else ""
-        yield f"{name}: {table.rows_ours:,} rows with a value of ours{structure}"
+        things = ", ".join(thing.removesuffix(f" on {table.table}") for thing in table.structure)
+        yield f"{name}: {table.rows_ours:,} rows with a value of ours"
+        if things:
+            yield f"{INDENT}still there: {things}"

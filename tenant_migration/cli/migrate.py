@@ -136,13 +136,13 @@ def _run(target: Target, request: Request, plan: Plan) -> list[TableOutcome]:
             skip_backup=request.skip_backup,
             skip_validation=request.skip_validation,
             progress=progress,
-            on_backup=_print_backup,
+            on_backup=lambda first: progress.note(f"   {_sentence(first)}"),
         )
 
 
-def _print_backup(first: BackupFirst) -> None:
+def _sentence(first: BackupFirst) -> str:
     said = str(first)
-    click.echo(f"   {said[:1].upper()}{said[1:]}")
+    return f"{said[:1].upper()}{said[1:]}"
 
 
 def _selected(

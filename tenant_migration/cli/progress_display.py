@@ -6,21 +6,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import click
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from tenant_migration.backfill.results import Progress, ProgressCallback
+from tenant_migration.backfill.results import Progress
 from tenant_migration.cli.output import console, is_terminal
 
 LINE_INTERVAL_S = 5.0
 """Without a terminal a table says how far it is this often."""
 
 
+class Display(Protocol):
+    """What a run reports to while it works."""
+
+    def __call__(self, event: Progress) -> None:
+        """Hear of a batch."""
+
+    def note(self, line: str) -> None:
+        """Show a line of another kind, below what was shown so far."""
+
+
 @contextmanager
-def progress_display(label: Callable[[str], str]) -> Iterator[ProgressCallback]:
-    """Give the callback to which a run reports.
+def progress_display(label: Callable[[str], str]) -> Iterator[Display]:
+    """Give the display of a run.
 
     Args:
         label: a table's name as people read it.
@@ -63,6 +74,10 @@ class _Terminal:
             task = self.tasks[event.table] = self.bars.add_task(name, total=100, rows=rows, state="")
         self.bars.update(task, completed=event.percent, rows=rows, state=_state(event))
 
+    def note(self, line: str) -> None:
+        """Print it above the bars."""
+        self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
 
 @dataclass
 class Lines:
@@ -86,6 +101,11 @@ class Lines:
         if event.reason != reason_before or self.clock() - self._written_at >= LINE_INTERVAL_S:
             self._write(event)
 
+    def note(self, line: str) -> None:
+        """Write it, after where the table ended."""
+        self.close()
+        self.write(line)
+
     def close(self) -> None:
         """Write where the table ended, when that is not written yet."""
         if self._last is not None and self._last != self._written:
@@ -101,4 +121,5 @@ class Lines:
 
 
 def _state(event: Progress) -> str:
-    return event.state if event.reason is None else f"{event.state}: {event.reason}"
+    state = event.state.replace("_", " ")
+    return state if event.reason is None else f"{state}: {event.reason}"

@@ -12,7 +12,7 @@ from tenant_migration.workflow.resume import resume as release
 
 @click.command(
     epilog="""\b
-Example:
+Examples:
   tenant-migration resume
 """
 )

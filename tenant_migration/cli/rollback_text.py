@@ -48,10 +48,11 @@ def before_lines(scope: RollbackScope, prefix: str, *, place: str) -> Iterator[s
 
 def _tenants(scope: RollbackScope) -> str:
     count = len(scope.tenants_with_rows)
-    shown_names = ", ".join(repr(tenant) for tenant in scope.tenants_with_rows[:_TENANTS_SHOWN])
+    if not count:
+        return "none"
+    names = ", ".join(repr(tenant) for tenant in scope.tenants_with_rows[:_TENANTS_SHOWN])
     more = f" and {count - _TENANTS_SHOWN:,} more" if count > _TENANTS_SHOWN else ""
-    every = "all that are migrated" if scope.tenants is None else "as asked for"
-    return f"{count:,}, {every}: {shown_names}{more}" if count else "none"
+    return f"all {count:,} that are migrated: {names}{more}" if scope.tenants is None else f"{names}{more}"
 
 
 def outcome_table(outcomes: Sequence[RollbackOutcome], prefix: str) -> Table:
@@ -107,7 +108,9 @@ def note_lines(outcomes: Sequence[RollbackOutcome], prefix: str) -> Iterator[str
         name = outcome.table.removeprefix(prefix)
         if outcome.result is not None:
             yield from (f"{name}: {note}" for note in outcome.result.notes)
-        yield from (f"{name}: dropped {thing}" for thing in outcome.dropped)
+        things = ", ".join(thing.removesuffix(f" on {outcome.table}") for thing in outcome.dropped)
+        if things:
+            yield f"{name}: dropped {things}"
 
 
 def verification_lines(outcomes: Sequence[RollbackOutcome], prefix: str) -> Iterator[str]:
@@ -117,8 +120,8 @@ def verification_lines(outcomes: Sequence[RollbackOutcome], prefix: str) -> Iter
             continue
         name = outcome.table.removeprefix(prefix)
         said = describe_blocking(outcome.checks)
-        passed = [check.name for check in outcome.checks if check.outcome is Outcome.PASSED]
-        yield f"{name}: verification FAILED: {said}" if said else f"{name}: verified: {', '.join(passed)}"
+        passed = sum(check.outcome is Outcome.PASSED for check in outcome.checks)
+        yield f"{name}: verification FAILED: {said}" if said else f"{name}: verified, {passed} checks passed"
         for check in outcome.checks:
             if check.outcome is Outcome.SKIPPED:
                 yield f"{INDENT}{check.name}: not compared: {check.reason}"

@@ -13,18 +13,24 @@ import pytest
 
 from tenant_migration.config import DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
 from tenant_migration.errors import ConfigurationError
+from tenant_migration.orchestration import config as run_configuration
 from tenant_migration.orchestration import plan_file
 from tenant_migration.orchestration.build import build_definitions
-from tenant_migration.orchestration.config import MigrateAllConfig, MigrateTableConfig, TablesConfig
 from tenant_migration.planning.model import Plan
 from tenant_migration_tests.orchestration.plans import plan, small_plan, table
 
 REPOSITORY = Path(__file__).parents[2]
 JOBS = [
+    "backup",
+    "backup_all",
+    "backup_cleanup",
     "discover",
     "dry_run",
+    "emergency_rollback",
     "migrate",
     "migrate_all",
+    "rollback",
+    "rollback_all",
     "validate",
     "validate_all",
     "verify",
@@ -113,7 +119,8 @@ def test_the_jobs_and_which_of_them_are_by_tenant() -> None:
     definitions = build_definitions(small_plan())
     assert job_names(definitions) == JOBS
     by_tenant = {name: definitions.resolve_job_def(name).partitions_def is not None for name in JOBS}
-    assert by_tenant == {name: name in {"dry_run", "migrate", "validate", "verify"} for name in JOBS}
+    one_tenant = {"backup", "dry_run", "migrate", "rollback", "validate", "verify"}
+    assert by_tenant == {name: name in one_tenant for name in JOBS}
 
 
 def test_the_ops_of_migrate_all_are_wired_like_the_assets() -> None:
@@ -136,15 +143,58 @@ def test_the_ops_of_migrate_all_are_wired_like_the_assets() -> None:
     }
 
 
-@pytest.mark.parametrize("model", [MigrateTableConfig, MigrateAllConfig, TablesConfig])
+def test_the_nightly_cleanup_is_off_until_somebody_turns_it_on() -> None:
+    [schedule] = build_definitions(small_plan()).get_repository_def().schedule_defs
+    assert schedule.job_name == "backup_cleanup"
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert "off until somebody turns it on" in (schedule.description or "")
+    run = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
+    assert run is not None
+    assert [dict(request.run_config) for request in run] == [{}]  # the days are the configuration file's
+
+
+def test_without_a_plan_there_is_no_schedule() -> None:
+    assert build_definitions(None).get_repository_def().schedule_defs == []
+
+
+def test_the_ops_of_rollback_all_are_wired_against_the_assets() -> None:
+    graph = build_definitions(small_plan()).resolve_job_def("rollback_all").graph
+    dependencies = {
+        invocation.name.removeprefix("roll_back__public__"): {
+            node.node.removeprefix("roll_back__public__")
+            for given in inputs.values()
+            for node in given.get_node_dependencies()
+        }
+        for invocation, inputs in graph.dependencies.items()
+    }
+    assert dependencies == {
+        "start_rollback": set(),
+        "members": {"start_rollback"},
+        "teams": {"start_rollback"},
+        "claims": {"start_rollback", "members", "teams"},
+        "profiles": {"start_rollback", "claims"},
+        "finish_rollback": {"start_rollback", "members", "teams", "claims", "profiles"},
+    }
+
+
+CONFIGURATIONS = [
+    model
+    for model in vars(run_configuration).values()
+    if isinstance(model, type) and issubclass(model, dg.Config) and model is not dg.Config
+]
+DELIBERATE = {("RollbackAllConfig", "confirm")}
+"""What nobody may leave to a default."""
+
+
+@pytest.mark.parametrize("model", CONFIGURATIONS)
 def test_every_field_of_the_run_configuration_has_a_default_and_a_description(model: type[dg.Config]) -> None:
     assert model.model_fields
     for name, field in model.model_fields.items():
         assert field.description, name
-        assert not field.is_required(), name
+        assert field.is_required() == ((model.__name__, name) in DELIBERATE), name
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", [name for name in JOBS if name != "rollback_all"])
 def test_every_job_starts_with_an_empty_run_configuration(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATABASE_URL_VARIABLE, "postgresql://nowhere/app")
     job = build_definitions(small_plan()).resolve_job_def(name)
