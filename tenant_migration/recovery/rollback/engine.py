@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Sequence
 
 import psycopg
@@ -15,7 +14,6 @@ from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.journal import journal_exists
 from tenant_migration.backfill.leaves import read_leaves
-from tenant_migration.backfill.pace import Pace
 from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.backfill.runs import Run
 from tenant_migration.backfill.session import Session
@@ -26,21 +24,15 @@ from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.results import PreviousValues, RollbackResult
 from tenant_migration.recovery.rollback import outcome
-from tenant_migration.recovery.rollback.dividing import divide
 from tenant_migration.recovery.rollback.from_backup import ensure_index_by_key
 from tenant_migration.recovery.rollback.kept import close_kept
-from tenant_migration.recovery.rollback.keyed import KeyedStep
 from tenant_migration.recovery.rollback.lost_entries import rebuild_lost_entries
-from tenant_migration.recovery.rollback.scope import Batch, count_open, list_batches
-from tenant_migration.recovery.rollback.steps import Steps
+from tenant_migration.recovery.rollback.scope import count_open
+from tenant_migration.recovery.rollback.taking_back import take_back
 from tenant_migration.recovery.rollback.work import Work
 
 _log = logging.getLogger(__name__)
 
-_DIVIDE_FROM = 1.5
-"""Times the size of a step: a batch that is hardly larger is not worth a transaction that divides it."""
-_BATCHES_MOST = 1_000
-"""Of one step."""
 _SETTINGS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan", "search_path")
 
 
@@ -186,7 +178,7 @@ def _roll_back(work: Work, started: float) -> RollbackResult:
     failed: set[int] = set()
     if has_journal:
         close_kept(work)
-        failed = _take_back(work)
+        failed = take_back(work)
 
     still_open = count_open(work) if failed else {}
     failpoints.reach(failpoints.ROLLBACK_COUNTED)
@@ -205,44 +197,6 @@ def _roll_back(work: Work, started: float) -> RollbackResult:
     outcome.set_table_state(work, state, reason)
     work.report()
     return result
-
-
-def _take_back(work: Work) -> set[int]:
-    """Take back every open batch in scope; return the batches whose entry stays open."""
-    settings = work.table.settings
-    pace = Pace(
-        first=settings.batch_size,
-        most=settings.batch_rows_max,
-        target_ms=settings.batch_target_ms,
-        adaptive=settings.adaptive,
-    )
-    steps = Steps(work, KeyedStep(work))
-    failed: set[int] = set()
-    while True:
-        # Listed anew until nothing is left: another tenant's rollback may divide batches meanwhile.
-        queue = deque(batch for batch in list_batches(work) if batch.batch_id not in failed)
-        if not queue:
-            return failed
-        while queue:
-            if queue[0].rows > _DIVIDE_FROM * pace.size:
-                queue.extendleft(reversed(divide(work, queue.popleft(), pace.size)))
-            batches = _next(queue, pace.size)
-            done = steps.run(batches)
-            failed.update(done.failed)
-            if done.too_much:
-                pace.halve()
-            else:
-                pace.learn(done.elapsed_ms, work=done.entries, waited=done.waited)
-
-
-def _next(queue: deque[Batch], rows_most: int) -> list[Batch]:
-    """Take from the queue as many batches as fit into one step, at least one."""
-    batches = [queue.popleft()]
-    rows = batches[0].rows
-    while queue and rows + queue[0].rows <= rows_most and len(batches) < _BATCHES_MOST:
-        rows += queue[0].rows
-        batches.append(queue.popleft())
-    return batches
 
 
 def _forget_cursors(work: Work) -> None:

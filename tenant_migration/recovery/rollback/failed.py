@@ -22,7 +22,18 @@ FROM entry AS e{row} GROUP BY e.batch_id"""
 
 
 def set_aside(work: Work, batch: Batch, message: str) -> None:
-    """List the batch's open entries in scope as failed."""
+    """List the batch's open entries in scope as failed, in a transaction of its own."""
+
+    def insert(connection: psycopg.Connection) -> None:
+        with transaction(connection, lock_timeout_ms=5_000):
+            list_failed(connection, work, batch.batch_id, message)
+
+    work.retry.run(f"list of rows of {work.name} that could not be reset", insert)
+    failpoints.reach(failpoints.ROLLBACK_ROW_FAILED)
+
+
+def list_failed(connection: psycopg.Connection, work: Work, batch_id: int, message: str) -> None:
+    """List a batch's open entries in scope as failed; part of a transaction."""
     entries = gate.entries_of(work)
     statement = sql.SQL(_INSERT).format(
         entry=entries.expression(),
@@ -30,14 +41,8 @@ def set_aside(work: Work, batch: Batch, message: str) -> None:
         found_value=entries.organization if work.table.key_columns else sql.SQL("e.written"),
         row=_row(entries),
     )
-
-    def insert(connection: psycopg.Connection) -> None:
-        with transaction(connection, lock_timeout_ms=5_000):
-            connection.execute("SELECT set_config('enable_hashjoin', 'off', true)")
-            connection.execute(statement, {**gate.parameters_of(work, [batch.batch_id]), "message": message})
-
-    work.retry.run(f"list of rows of {work.name} that could not be reset", insert)
-    failpoints.reach(failpoints.ROLLBACK_ROW_FAILED)
+    connection.execute("SELECT set_config('enable_hashjoin', 'off', true)")
+    connection.execute(statement, {**gate.parameters_of(work, [batch_id]), "message": message})
 
 
 def _row(entries: Entries) -> sql.Composable:

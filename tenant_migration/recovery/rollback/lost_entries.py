@@ -27,6 +27,7 @@ from tenant_migration.backfill.structure.ddl import Ddl
 from tenant_migration.backfill.target import of_row, text, type_name
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.names import identifier
+from tenant_migration.errors import Refused
 from tenant_migration.planning.model import ColumnRef, TablePlan
 from tenant_migration.recovery.backups.columns import BACKUP_COLUMN
 from tenant_migration.recovery.results import PreviousValues
@@ -78,6 +79,21 @@ SELECT setval({sequence}, greatest(1, {newest_claim},
     (SELECT max(journal_batch_id) FROM tenant_migration.backed_up_tables WHERE table_id = %(table_id)s)))"""
 
 
+# Since it was last rolled back, and at a time when the backup was taken or before.
+_MIGRATED_BEFORE = """
+SELECT n.tenant_id, min(r.run_id)
+FROM tenant_migration.tenants AS n
+JOIN tenant_migration.run_tenants AS w USING (tenant_number)
+JOIN tenant_migration.runs AS r ON r.run_id = w.run_id AND r.kind = 'migrate'
+JOIN tenant_migration.table_runs AS part ON part.run_id = w.run_id AND part.table_id = %(table_id)s
+JOIN tenant_migration.backups AS b ON b.backup_id = %(backup_id)s AND r.started_at <= b.created_at
+WHERE n.tenant_number = ANY (%(numbers)s::int4[]) AND w.key_type = %(key_type)s
+  AND r.started_at > coalesce((SELECT max(l.occurred_at) FROM tenant_migration.state_log AS l
+                               WHERE l.table_id = %(table_id)s AND l.tenant_number = n.tenant_number
+                                 AND l.to_state = 'rolled_back'), '-infinity')
+GROUP BY n.tenant_id ORDER BY n.tenant_id LIMIT 1"""
+
+
 def find_gaps(connection: psycopg.Connection, table_id: int, numbers: list[int] | None) -> dict[int, int]:
     """Return tenant number -> rows that are recorded as migrated and that no open entry names.
 
@@ -103,7 +119,11 @@ def find_gaps(connection: psycopg.Connection, table_id: int, numbers: list[int] 
 
 
 def rebuild_lost_entries(work: Work) -> None:
-    """Write the entries that are lost, as far as the backup shows them; says so in the notes."""
+    """Write the entries that are lost, as far as the backup shows them; says so in the notes.
+
+    Raises:
+        Refused: the backup is not from before what was lost.
+    """
     previous = work.previous
     if previous is None:
         return
@@ -113,6 +133,7 @@ def rebuild_lost_entries(work: Work) -> None:
     )
     if not gaps:
         return
+    _refuse_backup_of_migrated(work, previous, sorted(gaps))
     _ensure_journal(work)
     statement = _rebuild(work.table, work.table_id, previous)
 
@@ -132,6 +153,26 @@ def rebuild_lost_entries(work: Work) -> None:
         f"the journal did not name {sum(gaps.values()):,} rows that were recorded as migrated; {found:,} "
         f"were found by backup {previous.backup_id} and taken back with the others"
     )
+
+
+def _refuse_backup_of_migrated(work: Work, previous: PreviousValues, numbers: list[int]) -> None:
+    """Refuse a backup that holds what the lost entries wrote: it cannot show them."""
+    parameters = {
+        "table_id": work.table_id,
+        "backup_id": previous.backup_id,
+        "numbers": numbers,
+        "key_type": work.table.tenant_column.quoted_type,
+    }
+    row = work.retry.run(
+        f"runs of {work.name}",
+        lambda connection: connection.execute(_MIGRATED_BEFORE, parameters).fetchone(),
+    )
+    if row is not None:
+        raise Refused(
+            f"{work.name}: the journal has lost entries of tenant {row[0]!r}, which run {row[1]} had begun to "
+            f"migrate before backup {previous.backup_id} was taken: that backup holds what was written. "
+            "Choose an earlier one"
+        )
 
 
 def _ensure_journal(work: Work) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import sql
@@ -44,7 +44,9 @@ class StepOutcome:
     too_much: bool
     """The server said that it was too much at once."""
     failed: tuple[int, ...] = ()
-    """Batches whose entry stays open: the database refused the reset."""
+    """Batches whose entries stay open: the database refused the reset, or rows cannot be told apart."""
+    moved: tuple[Batch, ...] = ()
+    """Batches whose rows are no longer where they were written (tables without a key)."""
 
 
 class ClaimedError(Exception):
@@ -111,7 +113,7 @@ class Steps:
                 return self._in_parts(batches, reaction, message_of(error), error)
             if not attempts and not locks_first:
                 return outcome
-            return StepOutcome(outcome.entries, outcome.elapsed_ms, True, outcome.too_much, outcome.failed)
+            return replace(outcome, waited=True)
 
     def _one_byone(self, batches: Sequence[Batch]) -> StepOutcome:
         return _sum_up([self.run([batch]) for batch in batches], too_much=False)
@@ -189,10 +191,11 @@ def _sum_up(parts: Sequence[StepOutcome], *, too_much: bool) -> StepOutcome:
         waited=True,
         too_much=too_much or any(part.too_much for part in parts),
         failed=tuple(number for part in parts for number in part.failed),
+        moved=tuple(batch for part in parts for batch in part.moved),
     )
 
 
-def one(cursor: psycopg.Cursor) -> tuple[int, ...]:
+def one(cursor: psycopg.Cursor) -> tuple[Any, ...]:
     """Return the only row of an aggregate."""
     row = cursor.fetchone()
     if row is None:

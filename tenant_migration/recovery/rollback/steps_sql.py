@@ -43,15 +43,20 @@ SELECT count(*) FROM (
     WHERE {organization} IS NOT DISTINCT FROM e.written
     FOR NO KEY UPDATE OF t) AS taken"""
 
-# IS NOT DISTINCT FROM: no index on the organization column can be chosen in place of the key's.
-_RESET = """
-WITH back AS MATERIALIZED (
+BACK: LiteralString = """
+back AS MATERIALIZED (
     SELECT set_config('enable_hashjoin', %(enable_hashjoin)s, true),
            set_config('enable_mergejoin', %(enable_mergejoin)s, true),
            set_config('enable_seqscan', %(enable_seqscan)s, true),
            set_config('enable_bitmapscan', %(enable_bitmapscan)s, true),
            set_config('search_path', %(search_path)s, true),
-           true AS done),
+           true AS done)"""
+"""Puts the session's own settings back while a statement runs, before its first row is touched: triggers and
+foreign keys plan as ever, and the application's functions run under their own search path."""
+
+# IS NOT DISTINCT FROM: no index on the organization column can be chosen in place of the key's.
+_RESET = """
+WITH {back},
 {entry},
 twice AS MATERIALIZED (SELECT {twice} AS found),
 reset AS (
@@ -151,6 +156,7 @@ def reset(entries: Entries, *, several: bool, skips_claimed: bool) -> sql.Compos
     """
     keys = sql.SQL(", ").join(entries.key_names)
     return sql.SQL(_RESET).format(
+        back=sql.SQL(BACK).format(),
         entry=entries.expression(),
         twice=sql.SQL(_TWICE).format(keys=keys) if several else sql.SQL("false"),
         relation=entries.relation,
@@ -161,6 +167,11 @@ def reset(entries: Entries, *, several: bool, skips_claimed: bool) -> sql.Compos
         if skips_claimed
         else sql.SQL(""),
     )
+
+
+def count_entries(entries: Entries) -> sql.Composed:
+    """Build the count of open entries in scope of the batches."""
+    return sql.SQL("WITH {entry} SELECT count(*) FROM entry").format(entry=entries.expression())
 
 
 def own_settings(entries: Entries, *, has_claims: bool) -> sql.Composed:
