@@ -89,6 +89,7 @@ def transaction(
     read_only: bool = False,
     row_security: bool = False,
     isolation: Isolation | None = None,
+    snapshot: str | None = None,
 ) -> Iterator[psycopg.Connection]:
     """Run the body in one transaction: committed when the body ends, rolled back when it raises.
 
@@ -104,6 +105,7 @@ def transaction(
         row_security: let policies decide instead of refusing tables that have them for this role. For our own
             tables alone, after `require_installed`: there a policy is for every row, or there is none.
         isolation: default read committed.
+        snapshot: see what the transaction sees that exported it (`pg_export_snapshot`); with `isolation`.
 
     Raises:
         ValueError: without a limit for lock waits.
@@ -123,6 +125,7 @@ def transaction(
                 read_only=read_only,
                 row_security=row_security,
                 isolation=isolation,
+                snapshot=snapshot,
             )
         )
         yield connection
@@ -317,6 +320,7 @@ def _begin(
     read_only: bool,
     row_security: bool,
     isolation: Isolation | None,
+    snapshot: str | None,
 ) -> sql.Composed:
     """Build BEGIN and the settings as one message: one round trip for each batch."""
     settings = {
@@ -327,7 +331,10 @@ def _begin(
         "search_path": SEARCH_PATH,
         "tenant_migration.backfill": "on",  # our sync and claim triggers let these writes pass
     }
-    return sql.SQL("BEGIN{isolation}{read_only}; SELECT {settings}").format(
+    return sql.SQL("BEGIN{isolation}{read_only}{snapshot}; SELECT {settings}").format(
+        snapshot=sql.SQL("; SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot))
+        if snapshot
+        else sql.SQL(""),
         isolation=sql.SQL(f" ISOLATION LEVEL {isolation.upper()}" if isolation else ""),
         read_only=sql.SQL(" READ ONLY" if read_only else ""),
         settings=sql.SQL(", ").join(

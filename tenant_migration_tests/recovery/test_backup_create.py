@@ -21,6 +21,7 @@ from tenant_migration.recovery.backups.columns import (
     read_source,
     value_of,
 )
+from tenant_migration.recovery.backups.source_check import LARGE_BYTES, SourceCheck
 from tenant_migration.workflow.backup import list_backups, take_backup
 from tenant_migration_tests import schemas
 from tenant_migration_tests.backfill.conftest import ACTOR, World, table_of
@@ -33,7 +34,7 @@ from tenant_migration_tests.recovery.backup_scene import (
     part_of,
     rows_now,
 )
-from tenant_migration_tests.servers import Servers
+from tenant_migration_tests.servers import Server, Servers
 
 SCHEMAS = Path(schemas.__file__).parent
 Claims = Callable[[int], World]
@@ -386,3 +387,61 @@ def test_what_the_application_commits_during_the_backup_is_not_in_it(
     backup = back_up(world)
     assert copied_rows(world, backup, TABLE) == before
     assert rows_now(world, TABLE) != before
+
+
+def large(world: World) -> None:
+    """Claims above the size from which a second connection takes the checksum of the source."""
+    world.sql("ALTER TABLE public.claims ADD COLUMN ballast text")
+    world.sql("ALTER TABLE public.claims ALTER COLUMN ballast SET STORAGE EXTERNAL")
+    world.sql("UPDATE public.claims SET ballast = repeat(md5(id::text), 125)")
+    assert world.one("SELECT pg_table_size('public.claims')") > LARGE_BYTES
+
+
+def test_a_large_table_is_checked_beside_the_copy_in_the_same_snapshot(
+    claims: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = claims(8000)
+    large(world)
+    before = rows_now(world, TABLE)
+    take_snapshot = manifest.lock_while_creating
+    readers: list[int] = []
+
+    def write_after_the_snapshot(connection: psycopg.Connection, backup_id: int) -> None:
+        take_snapshot(connection, backup_id)
+        with psycopg.connect(world.url, autocommit=True) as application:
+            application.execute("UPDATE public.claims SET title = 'new' WHERE id < 10")
+
+    honest, wait = copy_sql.create_copy, SourceCheck.result
+
+    def note(self: SourceCheck, started: Any) -> tuple[int, int]:
+        found = wait(self, started)
+        readers.append(found[0])
+        return found
+
+    with connect(world.url) as backing_up:
+        monkeypatch.setattr(manifest, "lock_while_creating", write_after_the_snapshot)
+        monkeypatch.setattr(SourceCheck, "result", note)
+        backup = take_backup(backing_up, world.config, world.plan(), actor=ACTOR)
+    assert backup.verified
+    assert readers == [8000]
+    assert copied_rows(world, backup, TABLE) == before
+
+    monkeypatch.setattr(copy_sql, "create_copy", lambda *names: honest(*names) + sql.SQL(" WHERE t.id <> 17"))
+    with pytest.raises(OperationFailed, match="was read back with"):
+        back_up(world)
+    assert [listed.backup_id for listed in list_backups(world.connection)] == [backup.backup_id]
+
+
+def test_without_a_further_connection_a_large_table_is_checked_on_the_first(
+    server: Server, claims: Claims
+) -> None:
+    world = claims(8000)
+    large(world)
+    plan = world.plan()
+    name = sql.Identifier(world.connection.info.dbname)
+    with psycopg.connect(server.superuser_url(), autocommit=True) as superuser:
+        superuser.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 1").format(name))
+        backup = take_backup(world.connection, world.config, plan, actor=ACTOR)
+        superuser.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(name))
+    assert backup.verified
+    assert backup.rows == 8000

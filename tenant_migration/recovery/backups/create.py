@@ -23,6 +23,8 @@ from tenant_migration.recovery.backups.columns import (
     read_source,
 )
 from tenant_migration.recovery.backups.manifest import Copied, Part, Registered
+from tenant_migration.recovery.backups.source_check import LARGE_BYTES, SourceCheck
+from tenant_migration.recovery.backups.space import size_of
 
 _LOCK_TIMEOUT_MS = 5_000
 _SHARED_ATTEMPTS = 5
@@ -159,9 +161,10 @@ class _Copying:
         for part in self._registered.parts:
             self._lock(part.source)
         copied = []
-        for part in self._registered.parts:
-            copied.append(self._copy(part))
-            failpoints.reach(failpoints.BACKUP_TABLE_COPIED)
+        with SourceCheck(connection) as beside:
+            for part in self._registered.parts:
+                copied.append(self._copy(part, beside))
+                failpoints.reach(failpoints.BACKUP_TABLE_COPIED)
         manifest.complete(connection, self._registered, copied, lsn=lsn)
         failpoints.reach(failpoints.BACKUP_BEFORE_COMMIT)
 
@@ -189,7 +192,7 @@ class _Copying:
                 "of it. Start it again"
             )
 
-    def _copy(self, part: Part) -> Copied:
+    def _copy(self, part: Part, beside: SourceCheck) -> Copied:
         """Copy one table, and compare what is there now with what was there."""
         started = time.monotonic()
         source, relation, some = part.source, part.relation, self._tenants is not None
@@ -197,14 +200,18 @@ class _Copying:
             "backup_id": self._registered.backup_id,
             "keys": keys_of(self._connection, source, self._tenants or ()),
         }
+        source_check = copy_sql.source_check(source, some_tenants=some)
+        is_large = not some and size_of(self._connection, source, None) >= LARGE_BYTES
+        checking = beside.start(source_check, parameters) if is_large else None
         if some:
             rows = self._connection.execute(copy_sql.append_rows(source, relation), parameters).rowcount
         else:
             rows = self._connection.execute(copy_sql.create_copy(source, relation)).rowcount
             _make_ours_alone(self._connection, relation)
-        expected, checksum = self._pair(copy_sql.source_check(source, some_tenants=some), parameters)
-        found, copy_checksum = self._pair(
-            copy_sql.copy_check(source, relation, some_tenants=some), parameters
+        read_back = copy_sql.copy_check(source, relation, some_tenants=some)
+        found, copy_checksum = self._pair(read_back, parameters)
+        expected, checksum = (
+            beside.result(checking) if checking is not None else self._pair(source_check, parameters)
         )
         if (expected, checksum) != (found, copy_checksum) or rows != found:
             raise OperationFailed(
@@ -214,7 +221,7 @@ class _Copying:
             )
         if self._progress is not None:
             elapsed_ms = (time.monotonic() - started) * 1000
-            self._progress(Progress(source.table.qualified_name, "running", found, found, found, elapsed_ms))
+            self._progress(Progress(source.table.qualified_name, "copied", found, found, found, elapsed_ms))
         return Copied(part, found, checksum, copy_checksum, self._last_batch(source))
 
     def _last_batch(self, source: Source) -> int | None:

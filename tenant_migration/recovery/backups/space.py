@@ -117,11 +117,11 @@ def _bytes_needed(
     with transaction(connection, read_only=True, lock_timeout_ms=LOCK_TIMEOUT_MS):
         for number, source in enumerate(sources):
             with naming_the_locked(source.table):
-                needed += _size_of(connection, source, None if keys is None else keys[number])
+                needed += size_of(connection, source, None if keys is None else keys[number])
     return round(needed)
 
 
-def _size_of(connection: psycopg.Connection, source: Source, keys: Sequence[str] | None) -> float:
+def size_of(connection: psycopg.Connection, source: Source, keys: Sequence[str] | None) -> float:
     """Return about how many bytes a copy takes: of some tenants, their share by the planner's estimate."""
     row = connection.execute(_BYTES, (source.table.schema_name, source.table.table_name)).fetchone()
     size, rows = (int(row[0]), float(row[1])) if row is not None else (0, 0.0)
