@@ -1,7 +1,7 @@
 """Takes the checksum of a large table while it is copied: on a second connection, in the same snapshot.
 
-One scan after the other would take a third longer. Small tables are checked on the first connection, and large
-ones where the server gives no further one.
+One scan after the other would take a third longer. Small tables are checked on the first connection; so are
+large ones where the server gives no further one.
 """
 
 from __future__ import annotations
