@@ -74,13 +74,19 @@ SELECT b.backup_id, t.relation::text, t.backup_column::text, t.column_names::tex
 FROM tenant_migration.backups AS b JOIN tenant_migration.backed_up_tables AS t USING (backup_id)
 WHERE b.state = 'complete' AND t.table_id = %(table_id)s AND t.source_checksum = t.copy_checksum
   AND (b.tenants IS NULL OR b.tenants @> %(tenants)s::text[])
-  AND coalesce(t.journal_batch_id, 0) < %(first_batch)s
+  AND (coalesce(t.journal_batch_id, 0) < %(first_batch)s::int8
+       OR (%(first_batch)s::int8 IS NULL AND b.backup_id = %(preferred)s::int8))
   AND to_regclass(format('tenant_migration.%%I', t.relation)) IS NOT NULL
-ORDER BY b.created_at DESC LIMIT 1"""
+ORDER BY b.backup_id = %(preferred)s::int8 DESC NULLS LAST, b.created_at DESC LIMIT 1"""
 
 
 def look_before(
-    connection: psycopg.Connection, table: TablePlan, tenants: Mapping[str, int], *, whole_table: bool
+    connection: psycopg.Connection,
+    table: TablePlan,
+    tenants: Mapping[str, int],
+    *,
+    whole_table: bool,
+    from_backup: int | None = None,
 ) -> Before:
     """Read, before the rollback, where it begins and which backup it can be compared with.
 
@@ -89,15 +95,17 @@ def look_before(
         table: the table.
         tenants: those that will be taken back, with their numbers.
         whole_table: whether they are all that there are: then only a whole backup proves anything.
+        from_backup: the backup whose values will be brought back, if one will: then it is the one to compare
+        with, unless it holds what the migration wrote.
     """
     table_id = table_ids(connection)[table.qualified_name]
     with transaction(connection, statement_timeout_ms=0, read_only=True):
-        if not journal_exists(connection, table_id):
-            return Before(None, None, "the table has no journal")
-        numbers = None if whole_table else list(tenants.values())
-        row = connection.execute(verification_sql.first_open(table_id), {"numbers": numbers}).fetchone()
-        first_batch = row[0] if row else None
-        if first_batch is None:
+        first_batch = None
+        if journal_exists(connection, table_id):
+            numbers = None if whole_table else list(tenants.values())
+            row = connection.execute(verification_sql.first_open(table_id), {"numbers": numbers}).fetchone()
+            first_batch = row[0] if row else None
+        if first_batch is None and from_backup is None:
             return Before(None, None, "nothing was taken back")
         backup = connection.execute(
             _BACKUP,
@@ -105,6 +113,7 @@ def look_before(
                 "table_id": table_id,
                 "tenants": None if whole_table else sorted(tenants),
                 "first_batch": first_batch,
+                "preferred": from_backup,
             },
         ).fetchone()
     whom = "the whole table" if whole_table else "these tenants"

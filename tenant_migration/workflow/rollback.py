@@ -312,7 +312,13 @@ class _TableWork:
 
     def _look_before(self, free: Sequence[Pair], *, whole: bool) -> Before:
         with usable(self.connection) as connection:
-            return look_before(connection, self.table, _numbers(free), whole_table=whole)
+            return look_before(
+                connection,
+                self.table,
+                _numbers(free),
+                whole_table=whole,
+                from_backup=self.scope.backup_id,
+            )
 
     def _roll_back(
         self, free: Sequence[Pair], *, whole: bool, progress: ProgressCallback | None

@@ -169,8 +169,8 @@ def _refuse_backup_of_migrated(work: Work, previous: PreviousValues, numbers: li
     )
     if row is not None:
         raise Refused(
-            f"{work.name}: the journal has lost entries of tenant {row[0]!r}, which run {row[1]} had begun to "
-            f"migrate before backup {previous.backup_id} was taken: that backup holds what was written. "
+            f"{work.name}: the journal has lost entries of tenant {row[0]!r}, which run {row[1]} had begun "
+            f"to migrate before backup {previous.backup_id} was taken: that backup holds what was written. "
             "Choose an earlier one"
         )
 
