@@ -345,6 +345,7 @@ def _record_failure(work: Work, error: BaseException) -> None:
     bring_to_rest(work.session.connection)
     try:
         if work.session.lost:
+            work.session.on_reconnect = None  # a run that was stopped may still say how it ended
             work.session.reconnect(1)
         numbers = work.retry.run(f"states of {work.table.qualified_name}", lambda c: _in_our_hands(c, work))
         counts = None

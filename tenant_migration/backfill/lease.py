@@ -217,8 +217,14 @@ class KeepAlive:
         return self._lease is not None and time.monotonic() - self._renewed_at >= self._lease.ttl_s / 3
 
     def _note_holder(self, connection: psycopg.Connection) -> None:
-        if self._lease is not None:
-            long_statements.note_holder(connection, self._lease.tokens)
+        """Go on with a new connection: only if the old one was not ended to stop this run.
+
+        Raises:
+            RunStopped, LeaseLost: it was.
+        """
+        self._refuse_when_stopped(connection)
+        if self._lease is not None and not long_statements.note_holder(connection, self._lease.tokens):
+            raise self.lost()
 
     @contextmanager
     def long_statement(self, what: str = "a scan") -> Iterator[None]:

@@ -33,7 +33,8 @@ USING quick WHERE backend_pid = %s AND backend_start = %s"""
 
 _NOTE_HOLDER = """
 UPDATE tenant_migration.leases SET backend_pid = own.pid, backend_start = own.backend_start
-FROM pg_stat_get_activity(pg_backend_pid()) AS own WHERE token = ANY (%s::uuid[])"""
+FROM pg_stat_get_activity(pg_backend_pid()) AS own
+WHERE token = ANY (%s::uuid[]) AND expires_at > clock_timestamp() RETURNING token"""
 
 
 def register(
@@ -61,6 +62,6 @@ def forget(connection: psycopg.Connection, backend: Backend) -> None:
     connection.execute(_FORGET, backend)
 
 
-def note_holder(connection: psycopg.Connection, tokens: Sequence[UUID]) -> None:
-    """Note this connection's server process as the one that works under these leases."""
-    connection.execute(_NOTE_HOLDER, (list(tokens),))
+def note_holder(connection: psycopg.Connection, tokens: Sequence[UUID]) -> bool:
+    """Note this connection's server process as the one that works under these leases; False: one is lost."""
+    return len(connection.execute(_NOTE_HOLDER, (list(tokens),)).fetchall()) == len(tokens)

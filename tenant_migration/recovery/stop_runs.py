@@ -34,6 +34,7 @@ GIVE_UP_AFTER_S = 10.0
 _POLL_S = 0.05
 _LEASE_LOCK_TIMEOUT_MS = 1_000
 _LEASE_ATTEMPTS = 3
+_TABLES_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ class WorkingRun:
 
     def __str__(self) -> str:
         """Name it for people."""
-        tables = "all tables" if self.tables is None else ", ".join(self.tables)
+        if self.tables is None:
+            tables = "all tables"
+        else:
+            many = len(self.tables) > _TABLES_SHOWN
+            tables = f"{len(self.tables)} tables" if many else ", ".join(self.tables)
         return (
             f"run {self.run_id} ({self.kind} of {tables}; {self.actor} on {self.host}, "
             f"process {self.process_id})"

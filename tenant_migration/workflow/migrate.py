@@ -263,7 +263,7 @@ class _TableWork:
                     states = self._states_of(in_scope)
                     return TableOutcome(name, "failed", refusal, before=before, tenant_states=states)
 
-        with usable(self.connection) as connection:
+        with self._naming_a_stop(), usable(self.connection) as connection:
             result = backfill_table(
                 connection, self.plan, self.table, self.run, tenants=selected, progress=progress
             )
@@ -298,12 +298,17 @@ class _TableWork:
                 run_id=self.run.run_id,
                 table_id=self._table_id(connection),
             )
-            try:
-                with watch, watch.long_statement(what):
-                    yield
-            except psycopg.Error:
-                self._refuse_when_stopped()
-                raise
+            with self._naming_a_stop(), watch, watch.long_statement(what):
+                yield
+
+    @contextmanager
+    def _naming_a_stop(self) -> Iterator[None]:
+        """Let an error by which a stop ended the body on the server be that stop."""
+        try:
+            yield
+        except psycopg.Error:
+            self._refuse_when_stopped()
+            raise
 
     def _refuse_when_stopped(self) -> None:
         """Raise RunStopped: a check that was ended with the run says nothing about the table."""

@@ -21,7 +21,7 @@ from tenant_migration.errors import TenantMigrationError
 from tenant_migration.planning.storage import load_plan
 from tenant_migration.workflow.migrate import migrate
 
-DEFAULTS = {"batch_size": 50, "adaptive": False, "retry_attempts": 3}
+DEFAULTS = {"batch_size": 50, "adaptive": False}
 CONFIG = {"validation": {"allowed_unmapped_tenants": ["system"]}, "defaults": DEFAULTS}
 """What the plan has to be made with."""
 

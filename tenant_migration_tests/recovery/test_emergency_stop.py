@@ -138,6 +138,26 @@ def test_an_index_build_that_waits_behind_an_old_transaction(planned: World, fro
     assert planned.missing(TABLE) == 0, "what was written stays"
 
 
+def test_a_run_that_waits_for_a_table_lock_makes_nothing_afterwards(planned: World) -> None:
+    """Its connection is ended between two attempts; it must not go on with another one."""
+    with psycopg.connect(planned.url) as application, working(planned) as worker:
+        application.execute("SELECT count(*) FROM public.claims")
+        worker.wait_until(
+            lambda: planned.one("SELECT count(*) FROM tenant_migration.leases"), "it has the lease"
+        )
+        time.sleep(1)  # the attempts are far apart by now
+        stopped = press(planned)
+        assert stopped.seconds < WITHIN_S
+        assert_nobody_works(planned)
+        release_switch(planned.connection)
+        application.rollback()
+        assert worker.end() == ["RunStopped"]
+    assert not planned.one(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = 'public.claims'::regclass"
+        " AND attname = 'organization_id'"
+    )
+
+
 def test_an_invalid_index_of_somebody_else_stays(planned: World) -> None:
     planned.sql("INSERT INTO public.claims (id, title) VALUES (9001, 'twice'), (9002, 'twice')")
     with pytest.raises(psycopg.errors.UniqueViolation):
