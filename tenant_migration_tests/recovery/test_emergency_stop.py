@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,10 @@ import psycopg
 import pytest
 
 from tenant_migration.backfill import failpoints
+from tenant_migration.backfill.lease import KeepAlive
+from tenant_migration.backfill.session import Session
+from tenant_migration.database.connection import connect
+from tenant_migration.errors import RunStopped
 from tenant_migration.recovery.invalid_indexes import drop_invalid_indexes
 from tenant_migration.recovery.stop_runs import Stopped, stop_runs, working_runs
 from tenant_migration.recovery.switch import release_switch, set_switch
@@ -198,6 +203,32 @@ def test_a_server_process_that_serves_the_application_is_never_ended(
         assert stopped.leases_taken == ["it"]
         assert application.execute("SELECT 1").fetchone() == (1,)
         assert application.info.backend_pid == pid
+
+
+def test_work_that_holds_no_lease_is_stopped_too(planned: World) -> None:
+    """A backup only reads."""
+    run = planned.run(planned.plan(**DEFAULTS))
+    seen: list[object] = []
+
+    def press_from_elsewhere() -> None:
+        with connect(planned.url) as other:
+            seen.extend(
+                other.execute("SELECT statement, run_id FROM tenant_migration.long_statements").fetchall()
+            )
+            set_switch(other, actor=ACTOR, reason=None, lock_timeout_ms=500)
+
+    session = Session(planned.connection)
+    started = time.monotonic()
+    threading.Timer(0.3, press_from_elsewhere).start()
+    with (
+        pytest.raises(RunStopped, match="emergency switch"),
+        KeepAlive(session, None, table_name="the backup", run_id=run.run_id, table_id=None) as watch,
+        watch.long_statement("the copy of claims"),
+    ):
+        planned.connection.execute("SELECT pg_sleep(30)")
+    assert time.monotonic() - started < WITHIN_S
+    assert seen == [("the copy of claims of the backup", run.run_id)]
+    assert planned.one("SELECT count(*) FROM tenant_migration.long_statements") == 0
 
 
 def test_a_run_whose_process_died_is_closed(planned: World) -> None:
