@@ -6,7 +6,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tenant_migration.quickstart.sample import count_independently, create_sample
+from tenant_migration.quickstart.sample import (
+    count_independently,
+    count_tenants_independently,
+    create_sample,
+)
 from tenant_migration.quickstart.sample.allocation import TABLES
 
 
@@ -33,6 +37,31 @@ def test_right_end_has_no_difference(database, migrated):
     counts = count_independently(database)
     assert counts.differences(migrated) == []
     assert counts.as_mapped + counts.allowed + counts.shared == counts.rows == 1_000
+
+
+def test_by_tenant_every_row_is_counted_once(database, migrated):
+    counts = count_tenants_independently(database)
+    assert sum(count.rows for count in counts.values()) == 1_000 - migrated.shared_rows
+    assert {tenant for tenant, count in counts.items() if count.with_organization} == {
+        tenant for tenant, _ in migrated.mappings
+    }
+
+
+def test_a_tenant_that_was_taken_back_is_the_only_difference(database, migrated, connection):
+    tenant = migrated.mappings[0][0]
+    for table in TABLES:
+        connection.execute(
+            sql.SQL("UPDATE {} SET organization_id = NULL WHERE tenant_id = %s").format(
+                sql.Identifier(table)
+            ),
+            [tenant],
+        )
+    rows = count_tenants_independently(database)[tenant]
+    assert (rows.with_organization, rows.rows > 0) == (0, True)
+    counts = count_independently(database)
+    assert counts.differences(migrated, rolled_back=rows.rows) == []
+    assert counts.differences(migrated) != []
+    assert counts.differences(migrated, rolled_back=rows.rows - 1) != []
 
 
 @pytest.mark.parametrize(
