@@ -264,7 +264,8 @@ def _record_failure(work: Work, error: BaseException) -> None:
         if work.session.lost:
             work.session.reconnect(1)
         pairs = outcome.in_our_hands(work)
-        counts = count_open(work) if journal_exists(work.session.connection, work.table_id) else {}
+        has_journal = journal_exists(work.session.connection, work.table_id)
+        counts = count_open(work, after_stop=True) if has_journal else {}
         outcome.set_pairs(work, pairs, state, reason, rows_migrated=counts)
         outcome.set_table_state(work, state, reason)
         leases.release(work.session.connection, work.lease)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import psycopg
@@ -63,8 +64,13 @@ def list_batches(work: Work, *, kept: bool = False) -> list[Batch]:
     ]
 
 
-def count_open(work: Work) -> dict[int, int]:
-    """Return tenant number -> open entries that wrote a row, of the tenants in scope that have any."""
+def count_open(work: Work, *, after_stop: bool = False) -> dict[int, int]:
+    """Return tenant number -> open entries that wrote a row, of the tenants in scope that have any.
+
+    Args:
+        work: the table's rollback.
+        after_stop: the run ended: a stop that was asked for is no reason not to count.
+    """
     numbers = work.tenant_numbers
     if numbers is None:
         statement = rows_by_tenant(work.table_id, by_index=False)
@@ -74,15 +80,13 @@ def count_open(work: Work) -> dict[int, int]:
             own_entries=own_entries("j", len(numbers)),
             kept=sql.Literal(KEPT),
         )
-    return {int(row[0]): int(row[1]) for row in _read(work, statement)}
+    return {int(row[0]): int(row[1]) for row in _read(work, statement, after_stop=after_stop)}
 
 
-def _read(work: Work, statement: sql.Composed) -> list[tuple[int, ...]]:
+def _read(work: Work, statement: sql.Composed, *, after_stop: bool = False) -> list[tuple[int, ...]]:
     def read(connection: psycopg.Connection) -> list[tuple[int, ...]]:
-        with (
-            work.keep_alive.long_statement("a count in the journal"),
-            transaction(connection, statement_timeout_ms=0, read_only=True),
-        ):
+        watched = nullcontext() if after_stop else work.keep_alive.long_statement("a count in the journal")
+        with watched, transaction(connection, statement_timeout_ms=0, read_only=True):
             return connection.execute(
                 statement, {"run_id": work.run.run_id, "tenant_numbers": work.tenant_numbers}
             ).fetchall()
