@@ -93,6 +93,15 @@ class OperationFailed(TenantMigrationError):
     """An operation ended without doing all it was asked for; the message lists what is left."""
 
 
+class JournalIncomplete(OperationFailed):
+    """A journal names fewer rows than were recorded as migrated: it is no ground to take them back by."""
+
+    def __init__(self, message: str, rows_missing: dict[int, int]) -> None:
+        super().__init__(message)
+        self.rows_missing = rows_missing
+        """Tenant number -> rows that were recorded and that no open entry names."""
+
+
 class Reaction(Enum):
     """What the engine does when a batch fails."""
 

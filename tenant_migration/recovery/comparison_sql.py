@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -18,51 +19,59 @@ from tenant_migration.planning.model import TablePlan
 from tenant_migration.recovery.backups.columns import BACKUP_COLUMN
 from tenant_migration.recovery.verification_sql import EXAMPLES_MOST, Journaled
 
+if TYPE_CHECKING:
+    from typing_extensions import LiteralString
+
 # `*=` compares the bytes of two records, whatever their types can do: json and point too, 1.0 is not 1.00.
+# Only rows that differ are looked up in list, claims and journal.
 _COMPARE = """
 WITH keys AS MATERIALIZED (SELECT key::{tenant_type} AS key FROM unnest(%(keys)s::text[]) AS key),
 saved AS NOT MATERIALIZED (SELECT b.* FROM {backup} AS b WHERE {of_backup}),
+differing AS MATERIALIZED ({differing}),
 listed AS MATERIALIZED (
     SELECT DISTINCT key.row_key FROM tenant_migration.left_alone AS l
     CROSS JOIN LATERAL unnest(l.row_keys) AS key (row_key)
-    WHERE l.table_id = %(table_id)s AND l.recorded_at >= %(since)s),
+    WHERE l.table_id = %(table_id)s AND l.recorded_at >= %(since)s
+      AND EXISTS (SELECT FROM differing WHERE verdict = 'organization')),
 written AS MATERIALIZED ({written}),
-judged AS (
-    SELECT {key} AS key, t.{first_key} IS NULL AS is_missing,
-           t.{organization} IS NOT DISTINCT FROM {saved_organization} AS same_organization,
-           ROW({columns})::record OPERATOR(pg_catalog.*=) ROW({saved_columns})::record AS same_columns,
-           listed.row_key IS NOT NULL OR {claimed} AS is_listed,
-           {is_written} AS is_written, {tenant_number} AS tenant_number
-    FROM saved AS b LEFT JOIN {table} AS t ON {same_row}
-    LEFT JOIN listed ON listed.row_key = {row_key}{join_written}
-    WHERE {in_scope}),
-verdict AS MATERIALIZED (
-    SELECT CASE WHEN is_missing OR NOT same_organization OR NOT same_columns THEN key END AS key,
-           CASE WHEN is_missing THEN 'missing'
-                WHEN NOT same_organization AND NOT is_listed AND is_written THEN 'wrong'
-                WHEN NOT same_organization OR NOT same_columns THEN 'different'
-                ELSE 'equal' END AS verdict,
-           NOT is_missing AND NOT same_organization AND (is_listed OR NOT is_written) AS by_application,
-           NOT is_missing AND NOT same_columns AS other_columns, tenant_number
-    FROM judged
-    UNION ALL
-    SELECT {new_key}, 'new', false, false, NULL FROM {table} AS t
-    WHERE {new_in_scope} AND NOT EXISTS (SELECT FROM saved AS b WHERE {same_row})),
+judged AS MATERIALIZED (
+    SELECT {key} AS key, e.other_columns, w.tenant_number,
+           CASE WHEN e.verdict <> 'organization' THEN e.verdict
+                WHEN {is_written} AND NOT {claimed}
+                     AND NOT EXISTS (SELECT FROM listed WHERE listed.row_key = {row_key}) THEN 'wrong'
+                ELSE 'different' END AS verdict,
+           e.verdict = 'organization' AS other_organization
+    FROM differing AS e LEFT JOIN written AS w ON e.verdict = 'organization' AND {same_written}),
 totals AS (
-    SELECT count(*) FILTER (WHERE verdict <> 'new'), count(*) FILTER (WHERE verdict = 'equal'),
-           count(*) FILTER (WHERE verdict = 'wrong'), count(*) FILTER (WHERE by_application),
-           count(*) FILTER (WHERE other_columns), count(*) FILTER (WHERE verdict = 'missing'),
-           count(*) FILTER (WHERE verdict = 'new')
-    FROM verdict)
-SELECT totals.*,
-       ARRAY(SELECT key FROM verdict WHERE verdict = 'wrong' ORDER BY key LIMIT {most}),
-       ARRAY(SELECT key || ' (' || verdict || ')' FROM verdict
-             WHERE verdict IN ('different', 'missing', 'new') ORDER BY verdict, key LIMIT {most}),
-       (SELECT coalesce(jsonb_object_agg(tenant_id, wrong), '{{}}')
-        FROM (SELECT n.tenant_id, count(*) AS wrong
-              FROM verdict AS v JOIN tenant_migration.tenants AS n USING (tenant_number)
-              WHERE v.verdict = 'wrong' GROUP BY 1) AS by_tenant)
-FROM totals"""
+    SELECT count(*) FILTER (WHERE verdict = 'wrong') AS wrong,
+           count(*) FILTER (WHERE other_organization AND verdict <> 'wrong') AS by_application,
+           count(*) FILTER (WHERE other_columns) AS other_columns,
+           count(*) FILTER (WHERE verdict = 'missing') AS missing,
+           count(*) FILTER (WHERE verdict = 'new') AS new,
+           count(*) FILTER (WHERE verdict <> 'new') AS of_backup
+    FROM judged)
+SELECT own.rows, own.rows - totals.of_backup, totals.wrong, totals.by_application, totals.other_columns,
+       totals.missing, totals.new,
+       ARRAY(SELECT key FROM judged WHERE verdict = 'wrong' ORDER BY key LIMIT {most}),
+       ARRAY(SELECT key || ' (' || verdict || ')' FROM judged
+             WHERE verdict <> 'wrong' ORDER BY verdict, key LIMIT {most}),
+       (SELECT coalesce(jsonb_object_agg(tenant_id, rows), '{{}}')
+        FROM (SELECT n.tenant_id, count(*) AS rows
+              FROM judged JOIN tenant_migration.tenants AS n USING (tenant_number)
+              WHERE verdict = 'wrong' GROUP BY 1) AS by_tenant)
+FROM totals, (SELECT count(*) AS rows FROM saved AS b WHERE {in_scope}) AS own"""
+
+_DIFFERENCE = """
+SELECT {keys},
+       CASE WHEN t.{first_key} IS NULL THEN 'missing' WHEN b.{first_key} IS NULL THEN 'new'
+            WHEN NOT {same_organization} THEN 'organization' ELSE 'different' END AS verdict,
+       t.{first_key} IS NOT NULL AND b.{first_key} IS NOT NULL AND NOT {same_columns} AS other_columns
+FROM {saved} {join} {table} ON {same_row}
+WHERE t.{first_key} IS NULL OR b.{first_key} IS NULL OR NOT ({same_organization} AND {same_columns})"""
+
+_NEW = """
+SELECT {keys}, 'new', false FROM {table}
+WHERE {new_in_scope} AND NOT EXISTS (SELECT FROM saved AS b WHERE {same_row})"""
 
 
 @dataclass(frozen=True)
@@ -99,26 +108,60 @@ def compare(compared: Compared) -> sql.Composed:
         tenant_type=type_name(table.tenant_column),
         backup=sql.Identifier("tenant_migration", compared.relation),
         of_backup=_of_backup(compared),
+        differing=_differing(compared),
         written=_written(compared),
-        key=_key_text(table, "b"),
-        new_key=_key_text(table, "t"),
-        first_key=identifier(table.key_columns[0].name),
-        organization=identifier(table.organization_column),
-        saved_organization=sql.SQL("b.{}").format(identifier(table.organization_column))
-        if compared.has_organization
-        else sql.SQL("NULL::uuid"),
-        columns=_columns(compared.columns, "t"),
-        saved_columns=_columns(compared.columns, "b"),
+        key=journaled.entry_key(),
+        is_written=sql.SQL("w.tenant_number IS NOT NULL" if compared.has_journal else "true"),
         claimed=_claimed(journaled),
-        is_written=sql.SQL("w.key_1 IS NOT NULL" if compared.has_journal else "true"),
-        tenant_number=sql.SQL("w.tenant_number" if compared.has_journal else "NULL::int4"),
-        join_written=_join_written(compared),
-        table=journaled.rows,
-        same_row=_same_row(table),
-        row_key=journaled.row_key("b"),
+        row_key=journaled.row_key(),
+        same_written=journaled.same_key("w", as_entry=True),
         in_scope=_in_scope(compared, "b"),
-        new_in_scope=_in_scope(compared, "t"),
         most=sql.Literal(EXAMPLES_MOST),
+    )
+
+
+def _differing(compared: Compared) -> sql.Composed:
+    """Build the rows that are not the same in both, with their key as an entry of the journal has it.
+
+    Whole tables are joined once, in full. Of some tenants, rows of the backup are looked up whatever tenant
+    they have now, and rows of the table that the backup has not are new.
+    """
+    table = compared.table
+    first_key = identifier(table.key_columns[0].name)
+    organization = identifier(table.organization_column)
+    saved_organization = (
+        sql.SQL("b.{}").format(organization) if compared.has_organization else sql.SQL("NULL::uuid").format()
+    )
+    rows = compared.journaled.rows + sql.SQL(" AS t")
+    same_row = _same_row(table)
+    of_scope = sql.SQL("(SELECT b.* FROM saved AS b WHERE {}) AS b").format(_in_scope(compared, "b"))
+    differing = sql.SQL(_DIFFERENCE).format(
+        keys=_keys(compared, "coalesce(b.{column}, t.{column})"),
+        first_key=first_key,
+        same_organization=sql.SQL("t.{} IS NOT DISTINCT FROM {}").format(organization, saved_organization),
+        same_columns=sql.SQL("ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record").format(
+            _columns(compared.columns, "t"), _columns(compared.columns, "b")
+        ),
+        saved=of_scope if compared.some_tenants else sql.SQL("saved AS b"),
+        join=sql.SQL("LEFT JOIN" if compared.some_tenants else "FULL JOIN"),
+        table=rows,
+        same_row=same_row,
+    )
+    if not compared.some_tenants:
+        return differing
+    new = sql.SQL(_NEW).format(
+        keys=_keys(compared, "t.{column}"),
+        table=rows,
+        new_in_scope=_in_scope(compared, "t"),
+        same_row=same_row,
+    )
+    return sql.SQL("{} UNION ALL {}").format(differing, new)
+
+
+def _keys(compared: Compared, template: LiteralString) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(sql.SQL(template).format(column=identifier(column.name)), name)
+        for column, name in zip(compared.table.key_columns, compared.journaled.names, strict=True)
     )
 
 
@@ -134,15 +177,6 @@ def _in_scope(compared: Compared, alias: str) -> sql.Composable:
     key = compared.table.tenant_column
     return sql.SQL("{}.{} {} ANY (ARRAY(SELECT key FROM keys))").format(
         sql.Identifier(alias), identifier(key.name), sql.SQL(key.equality.replace("%", "%%"))
-    )
-
-
-def _key_text(table: TablePlan, alias: str) -> sql.Composed:
-    return sql.SQL("concat_ws(', ', {})").format(
-        sql.SQL(", ").join(
-            sql.SQL("{}.{}::text").format(sql.Identifier(alias), identifier(column.name))
-            for column in table.key_columns
-        )
     )
 
 
@@ -164,14 +198,8 @@ def _same_row(table: TablePlan) -> sql.Composed:
 def _claimed(journaled: Journaled) -> sql.Composable:
     if not journaled.has_claims:
         return sql.SQL("false")
-    same_claim = sql.SQL(" AND ").join(
-        sql.SQL("c.{} {} b.{}").format(
-            name, sql.SQL(column.equality.replace("%", "%%")), identifier(column.name)
-        )
-        for column, name in zip(journaled.table.key_columns, journaled.names, strict=True)
-    )
     return sql.SQL("EXISTS (SELECT FROM {} AS c WHERE {})").format(
-        claims_name(journaled.table_id), same_claim
+        claims_name(journaled.table_id), journaled.same_key("c", as_entry=True)
     )
 
 
@@ -179,30 +207,18 @@ def _written(compared: Compared) -> sql.Composable:
     """Build the keys that we ever wrote; without a journal every row counts as written."""
     names = compared.journaled.names
     if not compared.has_journal:
-        return sql.SQL("SELECT true AS nothing")
+        keys = sql.SQL(", ").join(sql.SQL("e.{}").format(name) for name in names)
+        return sql.SQL("SELECT {}, NULL::int4 AS tenant_number FROM differing AS e WHERE false").format(keys)
     return sql.SQL(
         "SELECT {of_entry}, max(e.tenant_number) AS tenant_number FROM {journal} AS j"
         " CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}) AS e (tenant_number, {names})"
-        " WHERE j.phase <> 'kept' GROUP BY {of_entry}"
+        " WHERE j.phase <> 'kept' AND EXISTS (SELECT FROM differing WHERE verdict = 'organization')"
+        " GROUP BY {of_entry}"
     ).format(
         of_entry=sql.SQL(", ").join(sql.SQL("e.{}").format(name) for name in names),
         journal=journal_name(compared.journaled.table_id),
         arrays=sql.SQL(", ").join(sql.SQL("j.{}").format(name) for name in names),
         names=sql.SQL(", ").join(names),
-    )
-
-
-def _join_written(compared: Compared) -> sql.Composable:
-    if not compared.has_journal:
-        return sql.SQL("")
-    pairs = zip(compared.table.key_columns, compared.journaled.names, strict=True)
-    return sql.SQL(" LEFT JOIN written AS w ON {}").format(
-        sql.SQL(" AND ").join(
-            sql.SQL("w.{} {} b.{}").format(
-                name, sql.SQL(column.equality.replace("%", "%%")), identifier(column.name)
-            )
-            for column, name in pairs
-        )
     )
 
 

@@ -162,7 +162,7 @@ def verify_rollback(
         result: what the rollback did.
         tenants: those that were taken back, with their numbers.
         whole_table: whether they are all that there are.
-        before: what `look_before` saw; None: the first two steps only, which look at no row of the table.
+        before: what `look_before` saw; None: step 2 only, which looks at no row.
         previous: the backup whose values were brought back; None: the journal's.
 
     Returns:
@@ -206,42 +206,39 @@ class _Verification:
             read_only=True,
             isolation="repeatable read",
         ):
-            self.connection.execute("SELECT set_config('jit', 'off', true)")
-            results = [
-                self._ask(
-                    self._blank(
-                        LEFT_OPEN,
-                        "critical",
-                        "Rows that the migration wrote and that are not taken back",
-                        "Look at the reasons in tenant_migration.left_alone, mend them, and run the rollback "
-                        "again.",
-                    ),
-                    self._left_open,
-                ),
-                self._ask(
-                    self._blank(
-                        ACCOUNTED,
-                        "critical",
-                        "Rows that are neither restored nor listed as changed, deleted or failed",
-                        "Do not go on: somebody changed the journal or the list. Compare with a backup.",
-                    ),
-                    self._accounted,
-                ),
-            ]
-            if self.before is None:
-                return results
-            results.append(
-                self._ask(
-                    self._blank(
-                        RESTORED,
-                        "critical",
-                        "Rows that were taken back and do not have their earlier organization",
-                        "Do not go on: compare with a backup, and restore from it (rollback --from-backup).",
-                    ),
-                    self._restored,
-                )
+            self.connection.execute(
+                "SELECT set_config('jit', 'off', true), set_config('work_mem', '32MB', true)"
             )
-            return results + self._compare(self.before)
+            accounted = self._ask(
+                self._blank(
+                    ACCOUNTED,
+                    "critical",
+                    "Rows that are neither restored nor listed as changed, deleted or failed",
+                    "Do not go on: somebody changed the journal or the list. Compare with a backup.",
+                ),
+                self._accounted,
+            )
+            if self.before is None:
+                return [accounted]
+            left_open = self._ask(
+                self._blank(
+                    LEFT_OPEN,
+                    "critical",
+                    "Rows that the migration wrote and that are not taken back",
+                    "Mend the reasons that tenant_migration.left_alone gives, and run the rollback again.",
+                ),
+                self._left_open,
+            )
+            restored = self._ask(
+                self._blank(
+                    RESTORED,
+                    "critical",
+                    "Rows that were taken back and do not have their earlier organization",
+                    "Do not go on: compare with a backup, and restore from it (rollback --from-backup).",
+                ),
+                self._restored,
+            )
+            return [left_open, accounted, restored, *self._compare(self.before)]
 
     def _compare(self, before: Before) -> list[CheckResult]:
         organizations = self._blank(
@@ -359,15 +356,15 @@ class _Verification:
         expected = self.result.rows_expected
         if not journal_exists(self.connection, self._table_id):
             return _Answer(0, expected, 0, skipped=None if expected else "nothing was ever journaled")
-        rows = self.connection.execute(
-            verification_sql.left_open(self._journaled()), self._parameters()
-        ).fetchall()
-        by_tenant = {tenant: left for tenant, _, left, _ in rows if left}
+        row = self.connection.execute(
+            verification_sql.left_open(self._journaled(), whole_table=self.whole_table), self._parameters()
+        ).fetchone()
+        entries, by_tenant, keys = row if row is not None else (0, {}, [])
         return _Answer(
-            rows_checked=sum(entries for _, entries, _, _ in rows),
+            rows_checked=int(entries),
             expected=expected,
             count=sum(by_tenant.values()),
-            examples=[key for *_, keys in rows for key in keys][: verification_sql.EXAMPLES_MOST],
+            examples=keys,
             details={"tenants": by_tenant} if by_tenant else None,
         )
 

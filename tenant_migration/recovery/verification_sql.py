@@ -25,14 +25,21 @@ WHERE j.phase <> 'kept' AND j.closed_at IS NULL
   AND (%(numbers)s::int4[] IS NULL OR (j.tenant_numbers && %(numbers)s::int4[]
                                        AND NOT j.closed_tenants @> %(numbers)s::int4[]))"""
 
+# A batch that is closed has no open entry: only the others are looked into, unless tenants are to be counted.
 _LEFT_OPEN = """
-SELECT n.tenant_id, count(*), count(*) FILTER (WHERE {open}),
-       coalesce((array_agg({key} ORDER BY {key}) FILTER (WHERE {open}))[:{most}], '{{}}')
-FROM {journal} AS j CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}) AS e (tenant_number, {names})
-JOIN tenant_migration.tenants AS n USING (tenant_number)
-WHERE j.phase <> 'kept' AND j.tenant_numbers && %(numbers)s::int4[]
-  AND e.tenant_number = ANY (%(numbers)s::int4[])
-GROUP BY n.tenant_id"""
+WITH entry AS (
+    SELECT e.tenant_number, {key} AS key, {open} AS is_open
+    FROM {journal} AS j CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}) AS e (tenant_number, {names})
+    WHERE j.phase <> 'kept' AND j.tenant_numbers && %(numbers)s::int4[]
+      AND e.tenant_number = ANY (%(numbers)s::int4[]){not_closed}),
+left_open AS MATERIALIZED (SELECT tenant_number, key FROM entry WHERE is_open)
+SELECT {entries},
+       (SELECT coalesce(jsonb_object_agg(tenant_id, rows), '{{}}')
+        FROM (SELECT n.tenant_id, count(*) AS rows
+              FROM left_open JOIN tenant_migration.tenants AS n USING (tenant_number) GROUP BY 1) AS counts),
+       ARRAY(SELECT key FROM left_open ORDER BY key LIMIT {most})"""
+_ENTRIES_OF_ALL = "(SELECT coalesce(sum(j.row_count), 0) FROM {journal} AS j WHERE j.phase <> 'kept')"
+_ENTRIES_OF_SOME = "(SELECT count(*) FROM entry)"
 
 ACCOUNTED = """
 SELECT t.rows_restored, t.rows_changed, t.rows_deleted, coalesce(l.changed, 0), coalesce(l.deleted, 0)
@@ -43,40 +50,43 @@ CROSS JOIN LATERAL (
     FROM tenant_migration.left_alone AS l WHERE l.run_id = t.run_id AND l.table_id = t.table_id) AS l
 WHERE t.run_id = %(run_id)s AND t.table_id = %(table_id)s"""
 
-# The newest entry of a key is what the row was brought back from; an older one of the same key found the row
-# written by the application, and is listed as changed.
+# Of several entries of one key the newest is what the row was brought back from; the others found the row
+# written by the application, and are listed as changed. Only rows that are not as before are looked up in
+# list and claims.
 _RESTORED = """
-WITH entry AS MATERIALIZED (
-    SELECT DISTINCT ON ({names}) e.*, w.organization_id AS written, {written_in} AS written_in
+WITH entry AS (
+    SELECT e.*, w.organization_id AS written, {written_in} AS written_in
     FROM {journal} AS j
     CROSS JOIN LATERAL unnest(j.tenant_numbers, {arrays}, j.previous_values)
         AS e (tenant_number, {names}, journaled_value)
     JOIN tenant_migration.run_tenants AS w
         ON w.run_id = j.run_id AND w.key_type = {key_type} AND w.tenant_number = e.tenant_number
     WHERE j.phase <> 'kept' AND j.batch_id >= %(first_batch)s AND j.tenant_numbers && %(numbers)s::int4[]
-      AND e.tenant_number = ANY (%(numbers)s::int4[]) AND NOT ({open})
-    ORDER BY {names}, {written_in} DESC, j.batch_id DESC),
+      AND e.tenant_number = ANY (%(numbers)s::int4[]) AND NOT ({open})),
+judged AS MATERIALIZED (
+    SELECT CASE WHEN t.{first_key} IS NULL THEN 'gone'
+                WHEN t.{column} IS NOT DISTINCT FROM {previous} THEN 'as before' ELSE 'other' END AS verdict,
+           e.tenant_number, e.written_in, t.{column} = e.written AS is_ours, {keys}
+    FROM entry AS e LEFT JOIN {table} AS t ON {same_row}{source}),
 listed AS MATERIALIZED (
-    SELECT DISTINCT key.row_key FROM tenant_migration.left_alone AS l
+    SELECT DISTINCT key.row_key, {written_in} AS written_in
+    FROM tenant_migration.left_alone AS l JOIN {journal} AS j ON j.batch_id = l.batch_id
     CROSS JOIN LATERAL unnest(l.row_keys) AS key (row_key)
     WHERE l.run_id = %(run_id)s AND l.table_id = %(table_id)s),
-judged AS (
-    SELECT e.tenant_number, {key} AS key, t.{column} AS found, e.written, t.{first_key} IS NULL AS is_gone,
-           t.{column} IS NOT DISTINCT FROM {previous} AS is_restored,
-           listed.row_key IS NOT NULL AS is_listed, {claimed} AS is_claimed
-    FROM entry AS e LEFT JOIN {table} AS t ON {same_row}{source}
-    LEFT JOIN listed ON listed.row_key = {row_key}),
-wrong AS (
-    SELECT n.tenant_id, key FROM judged JOIN tenant_migration.tenants AS n USING (tenant_number)
-    WHERE NOT is_gone AND NOT is_restored AND NOT is_listed AND NOT is_claimed AND {surely_wrong})
+wrong AS MATERIALIZED (
+    SELECT e.tenant_number, {key} AS key FROM judged AS e
+    WHERE e.verdict = 'other' AND {surely_wrong} AND NOT {claimed}
+      AND NOT EXISTS (SELECT FROM listed
+                      WHERE listed.written_in = e.written_in AND listed.row_key = {row_key}))
 SELECT totals.looked_at, (SELECT count(*) FROM wrong),
        ARRAY(SELECT key FROM wrong ORDER BY key LIMIT {most}),
-       (SELECT coalesce(jsonb_object_agg(tenant_id, count), '{{}}')
-        FROM (SELECT tenant_id, count(*) AS count FROM wrong GROUP BY 1) AS by_tenant),
+       (SELECT coalesce(jsonb_object_agg(tenant_id, rows), '{{}}')
+        FROM (SELECT n.tenant_id, count(*) AS rows
+              FROM wrong JOIN tenant_migration.tenants AS n USING (tenant_number) GROUP BY 1) AS by_tenant),
        totals.as_before, totals.changed, totals.gone
-FROM (SELECT count(*) AS looked_at, count(*) FILTER (WHERE is_restored AND NOT is_gone) AS as_before,
-             count(*) FILTER (WHERE NOT is_restored AND NOT is_gone) AS changed,
-             count(*) FILTER (WHERE is_gone) AS gone
+FROM (SELECT count(*) AS looked_at, count(*) FILTER (WHERE verdict = 'as before') AS as_before,
+             count(*) FILTER (WHERE verdict = 'other') AS changed,
+             count(*) FILTER (WHERE verdict = 'gone') AS gone
       FROM judged) AS totals"""
 
 
@@ -142,8 +152,9 @@ def first_open(table_id: int) -> sql.Composed:
     return sql.SQL(FIRST_OPEN).format(journal=journal_name(table_id))
 
 
-def left_open(journaled: Journaled) -> sql.Composed:
-    """Build, for each tenant, (entries, open ones, keys of a few open ones)."""
+def left_open(journaled: Journaled, *, whole_table: bool) -> sql.Composed:
+    """Build one row: entries, open ones by tenant, keys of a few open ones."""
+    entries = sql.SQL(_ENTRIES_OF_ALL if whole_table else _ENTRIES_OF_SOME)
     return sql.SQL(_LEFT_OPEN).format(
         open=is_open(sql.SQL("e.tenant_number")),
         key=journaled.entry_key(),
@@ -151,13 +162,15 @@ def left_open(journaled: Journaled) -> sql.Composed:
         journal=journal_name(journaled.table_id),
         arrays=_arrays(journaled),
         names=sql.SQL(", ").join(journaled.names),
+        not_closed=sql.SQL(" AND j.closed_at IS NULL" if whole_table else ""),
+        entries=entries.format(journal=journal_name(journaled.table_id)),
     )
 
 
 def restored(journaled: Journaled) -> sql.Composed:
     """Build what became of the rows that were taken back; for a table with a key.
 
-    One row: keys looked at, wrong ones, a few of them, by tenant, as before, changed since, gone since.
+    One row: entries looked at, wrong ones, a few of them, by tenant, as before, changed since, gone since.
     """
     claimed: sql.Composable = sql.SQL("false")
     if journaled.has_claims:
@@ -172,6 +185,7 @@ def restored(journaled: Journaled) -> sql.Composed:
         key_type=text(journaled.table.tenant_column.quoted_type),
         open=is_open(sql.SQL("e.tenant_number")),
         key=journaled.entry_key(),
+        keys=sql.SQL(", ").join(sql.SQL("e.{}").format(name) for name in journaled.names),
         column=identifier(journaled.table.organization_column),
         first_key=identifier(journaled.table.key_columns[0].name),
         previous=_previous(journaled),
@@ -181,7 +195,7 @@ def restored(journaled: Journaled) -> sql.Composed:
         source=_source(journaled),
         row_key=journaled.row_key(),
         # Without claims a value that is neither ours nor the earlier one may be the application's.
-        surely_wrong=sql.SQL("true" if journaled.has_claims else "found = written"),
+        surely_wrong=sql.SQL("true" if journaled.has_claims else "e.is_ours"),
         most=sql.Literal(EXAMPLES_MOST),
     )
 

@@ -23,6 +23,7 @@ from tenant_migration.database import audit
 from tenant_migration.database.connection import usable
 from tenant_migration.errors import (
     DatabaseUnavailable,
+    JournalIncomplete,
     OperationFailed,
     Refused,
     RunStopped,
@@ -35,7 +36,6 @@ from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.drop_created import drop_column_and_claims, drop_foreign_key_and_index
 from tenant_migration.recovery.results import RollbackResult
 from tenant_migration.recovery.rollback.engine import roll_back_table
-from tenant_migration.recovery.rollback.lost_entries import find_gaps
 from tenant_migration.recovery.runs import start_rollback
 from tenant_migration.recovery.verification import Before, look_before, verify_rollback
 from tenant_migration.workflow.outcome import describe_blocking
@@ -120,7 +120,7 @@ def rollback_one_table(
     """Take one table back for the tenants of the run's scope.
 
     1. Tenants for which a child is not rolled back are blocked; the others go on.
-    2. A journal that names fewer rows than were recorded is no ground to go by, unless a backup is.
+    2. Tenants of which the journal names fewer rows than were recorded fail, unless a backup is given.
     3. With `drop_created`: foreign key and index that we made are dropped, so that rows are reset in place.
     4. The rollback, in committed steps.
     5. The verification; a tenant that something stands against fails.
@@ -209,7 +209,6 @@ class _TableWork:
         free = [pair for pair in pairs if pair.tenant_id not in waiting]
         if pairs and not free:
             return RollbackOutcome(name, "blocked", _describe(waiting), tenant_states=self._states(pairs))
-        self._refuse_gaps(free)
         drops = self.scope.drop_created and not waiting
         dropped: list[str] = []
         if drops:
@@ -217,18 +216,28 @@ class _TableWork:
                 dropped += drop_foreign_key_and_index(connection, self.plan, self.table, self.run)
         result: RollbackResult | None = None
         checks: tuple[CheckResult, ...] = ()
+        lost: dict[str, int] = {}
         if free:
             whole = self.scope.tenants is None and not waiting
             before = self._look_before(free, whole=whole) if verify else None
-            result = self._roll_back(free, whole=whole, progress=progress)
-            checks = self._verify(free, result, before, whole=whole)
-            self._fail_spoilt(free, checks)
+            try:
+                result = self._roll_back(free, whole=whole, progress=progress)
+            except JournalIncomplete as error:
+                lost = self._fail_incomplete(free, error)
+                free = [pair for pair in free if pair.tenant_id not in lost]
+                whole = False
+                before = self._look_before(free, whole=whole) if verify and free else None
+                result = self._roll_back(free, whole=whole, progress=progress) if free else None
+            if result is not None:
+                checks = self._verify(free, result, before, whole=whole)
+                self._fail_spoilt(free, checks)
         states = self._states(pairs)
         reasons = [
             f"{result.rows_failed:,} rows could not be reset" if result and result.rows_failed else "",
             describe_blocking(checks),
             _describe(waiting),
-            _not_rolled_back(states, waiting),
+            _describe_lost(lost),
+            _not_rolled_back(states, {*waiting, *lost}),
         ]
         if drops and not any(reasons):
             try:
@@ -294,21 +303,15 @@ class _TableWork:
             self._set_states(blocked, State.BLOCKED, f"children not rolled back: {', '.join(group)}")
         return waiting
 
-    def _refuse_gaps(self, pairs: Sequence[Pair]) -> None:
-        """Refuse to call rolled back what the journal does not know of."""
-        if self.table.qualified_name in self.scope.previous or not pairs:
-            return
-        numbers = [pair.tenant_number for pair in pairs]
-        with usable(self.connection) as connection:
-            gaps = find_gaps(connection, table_ids(connection)[self.table.qualified_name], numbers)
-        if not gaps:
-            return
-        names = sorted(pair.tenant_id for pair in pairs if pair.tenant_number in gaps)
-        raise OperationFailed(
-            f"{self.table.qualified_name}: {sum(gaps.values()):,} rows of {shortened(names)} were recorded "
-            "as migrated, but the journal does not name them any more. Give a backup from before the "
-            "migration: rollback --from-backup ID"
-        )
+    def _fail_incomplete(self, pairs: Sequence[Pair], error: JournalIncomplete) -> dict[str, int]:
+        """Fail the tenants of which the journal does not name every row; return tenant -> missing rows."""
+        lost = {
+            pair.tenant_id: error.rows_missing[pair.tenant_number]
+            for pair in pairs
+            if pair.tenant_number in error.rows_missing
+        }
+        self._set_states(sorted(error.rows_missing), State.FAILED, reason_of(error))
+        return lost
 
     def _look_before(self, free: Sequence[Pair], *, whole: bool) -> Before:
         with usable(self.connection) as connection:
@@ -521,10 +524,17 @@ def _describe(waiting: dict[str, list[str]]) -> str:
     return f"children {', '.join(children)} are not rolled back for {shortened(sorted(waiting))}"
 
 
-def _not_rolled_back(states: dict[str, str], waiting: dict[str, list[str]]) -> str:
+def _describe_lost(lost: dict[str, int]) -> str:
+    if not lost:
+        return ""
+    return (
+        f"the journal does not name {sum(lost.values()):,} rows of {shortened(sorted(lost))} that were "
+        "recorded as migrated. Give a backup from before the migration: rollback --from-backup ID"
+    )
+
+
+def _not_rolled_back(states: dict[str, str], told: set[str]) -> str:
     left = sorted(
-        tenant
-        for tenant, state in states.items()
-        if state != State.ROLLED_BACK.value and tenant not in waiting
+        tenant for tenant, state in states.items() if state != State.ROLLED_BACK.value and tenant not in told
     )
     return f"not rolled back: {shortened(left)}" if left else ""

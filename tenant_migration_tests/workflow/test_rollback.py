@@ -353,7 +353,26 @@ def test_a_journal_that_lost_entries_is_no_ground_to_call_a_table_rolled_back(ap
     assert outcomes["public.notes"].state == "failed"
     assert "30 rows" in str(outcomes["public.notes"].reason)
     assert "--from-backup" in str(outcomes["public.notes"].reason)
-    assert pair_state(application, "notes", "acme")[0] == "completed"
+    assert pair_state(application, "notes", "acme")[0] == "failed"
+    assert "--from-backup" in str(take_back(application, config, tables=["notes"])["public.notes"].reason)
+    assert with_organization(application)["public.notes"] == 30
+
+
+def test_tenants_whose_entries_are_complete_go_on_when_others_are_lost(application, config):
+    migrated(application, config)
+    number = application.execute(
+        "SELECT tenant_number FROM tenant_migration.tenants WHERE tenant_id = 'acme'"
+    ).fetchone()[0]
+    application.execute(
+        "UPDATE tenant_migration.table_states SET rows_migrated = 11 WHERE tenant_number = %s"
+        " AND table_id = (SELECT table_id FROM tenant_migration.managed_tables WHERE table_name = 'notes')",
+        [number],
+    )
+    outcome = take_back(application, config, tables=["notes"])["public.notes"]
+    assert outcome.tenant_states == {"acme": "failed", "O'Brien Local": "rolled_back", "zeta": "rolled_back"}
+    assert "does not name 1 rows of 'acme'" in str(outcome.reason)
+    assert outcome.rows_restored == 20
+    assert with_organization(application)["public.notes"] == 10
 
 
 def journal_of(connection: psycopg.Connection, table: str) -> str:
@@ -383,8 +402,5 @@ def test_every_check_of_the_verification_passes_or_says_why_it_could_not_run(app
 def test_without_verify_no_row_of_the_table_is_looked_at_again(application, config):
     migrated(application, config)
     outcome = take_back(application, config, tables=["claims"], verify=False)["public.claims"]
-    assert [check.name for check in outcome.checks] == [
-        "nothing_left_to_roll_back",
-        "rollback_accounts_for_every_row",
-    ]
+    assert [check.name for check in outcome.checks] == ["rollback_accounts_for_every_row"]
     assert all(check.outcome is Outcome.PASSED for check in outcome.checks)

@@ -26,7 +26,7 @@ from tenant_migration.recovery.results import PreviousValues, RollbackResult
 from tenant_migration.recovery.rollback import outcome
 from tenant_migration.recovery.rollback.from_backup import ensure_index_by_key
 from tenant_migration.recovery.rollback.kept import close_kept
-from tenant_migration.recovery.rollback.lost_entries import rebuild_lost_entries
+from tenant_migration.recovery.rollback.lost_entries import rebuild_lost_entries, refuse_gaps
 from tenant_migration.recovery.rollback.scope import count_open
 from tenant_migration.recovery.rollback.taking_back import take_back
 from tenant_migration.recovery.rollback.work import Work
@@ -76,6 +76,7 @@ def roll_back_table(
 
     Raises:
         Refused: row security would hide rows.
+        JournalIncomplete: it does not name every row that is recorded as migrated; nothing was changed.
         LeaseHeld: another run works on the table.
         LeaseLost, RunStopped, OperationFailed, psycopg.Error: it could not go on. What was committed stays,
             and is closed in the journal; pairs and the table's run say `failed` or `cancelled`; a new
@@ -159,6 +160,7 @@ def _roll_back(work: Work, started: float) -> RollbackResult:
         f"journal of {work.name}", lambda connection: journal_exists(connection, work.table_id)
     )
     expected = count_open(work) if has_journal else {}
+    refuse_gaps(work, expected)
     work.tally.rows_expected = sum(expected.values())
     if expected:  # raises where row security would hide rows
         work.retry.run(f"leaves of {work.name}", lambda connection: read_leaves(connection, work.table))

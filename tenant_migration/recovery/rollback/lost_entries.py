@@ -10,35 +10,33 @@ complete, a row that it does not name was written by the application.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import psycopg
 from psycopg import sql
 
 from tenant_migration.backfill.claims import claims_exist
 from tenant_migration.backfill.claims_sql import claims_name
 from tenant_migration.backfill.journal import ensure_journal, journal_exists
-from tenant_migration.backfill.journal_sql import (
-    is_open,
-    journal_name,
-    journal_relation,
-    key_columns,
-    rows_by_tenant,
-)
+from tenant_migration.backfill.journal_sql import is_open, journal_name, journal_relation, key_columns
 from tenant_migration.backfill.structure.ddl import Ddl
 from tenant_migration.backfill.target import of_row, text, type_name
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.names import identifier
-from tenant_migration.errors import Refused
+from tenant_migration.errors import JournalIncomplete, Refused
 from tenant_migration.planning.model import ColumnRef, TablePlan
 from tenant_migration.recovery.backups.columns import BACKUP_COLUMN
 from tenant_migration.recovery.results import PreviousValues
+from tenant_migration.recovery.rollback.scope import count_open
 from tenant_migration.recovery.rollback.work import Work
 
 _ROWS_EACH = 10_000
 """Rows that one row of the journal holds: the engine divides it further."""
 
+# A rollback that was killed leaves an old count behind; it had looked at the journal when it began.
 _RECORDED = """
 SELECT tenant_number, rows_migrated FROM tenant_migration.table_states
-WHERE table_id = %(table_id)s AND rows_migrated > 0
+WHERE table_id = %(table_id)s AND rows_migrated > 0 AND state <> 'rolling_back'
   AND (%(numbers)s::int4[] IS NULL OR tenant_number = ANY (%(numbers)s::int4[]))"""
 
 _REBUILD = """
@@ -94,27 +92,33 @@ WHERE n.tenant_number = ANY (%(numbers)s::int4[]) AND w.key_type = %(key_type)s
 GROUP BY n.tenant_id ORDER BY n.tenant_id LIMIT 1"""
 
 
-def find_gaps(connection: psycopg.Connection, table_id: int, numbers: list[int] | None) -> dict[int, int]:
-    """Return tenant number -> rows that are recorded as migrated and that no open entry names.
+def refuse_gaps(work: Work, open_entries: Mapping[int, int]) -> None:
+    """Refuse to go by a journal that does not name every row that is recorded as migrated.
 
     Args:
-        connection: outside of a transaction.
-        table_id: of the managed table.
-        numbers: of the tenants in question; None: all.
+        work: the table's rollback. By a backup nothing is refused: lost entries were written anew.
+        open_entries: tenant number -> entries, of the tenants in scope.
+
+    Raises:
+        JournalIncomplete: nothing was changed yet.
     """
-    with transaction(connection, statement_timeout_ms=0, read_only=True):
-        recorded: dict[int, int] = {
-            int(number): int(count)
-            for number, count in connection.execute(_RECORDED, {"table_id": table_id, "numbers": numbers})
-        }
-        named: dict[int, int] = {}
-        if recorded and journal_exists(connection, table_id):
-            rows = connection.execute(
-                rows_by_tenant(table_id, by_index=numbers is not None),
-                {"run_id": 0, "tenant_numbers": numbers},
-            )
-            named = {number: count for number, count, _ in rows}
-    gaps = {number: count - named.get(number, 0) for number, count in recorded.items()}
+    gaps = {} if work.previous is not None else _gaps(work, open_entries)
+    if gaps:
+        raise JournalIncomplete(
+            f"{work.name}: {sum(gaps.values()):,} rows were recorded as migrated, but the journal does not "
+            "name them any more. Give a backup from before the migration: rollback --from-backup ID",
+            gaps,
+        )
+
+
+def _gaps(work: Work, open_entries: Mapping[int, int]) -> dict[int, int]:
+    rows = work.retry.run(
+        f"recorded rows of {work.name}",
+        lambda connection: connection.execute(
+            _RECORDED, {"table_id": work.table_id, "numbers": work.tenant_numbers}
+        ).fetchall(),
+    )
+    gaps = {int(number): int(count) - open_entries.get(int(number), 0) for number, count in rows}
     return {number: gap for number, gap in gaps.items() if gap > 0}
 
 
@@ -127,10 +131,10 @@ def rebuild_lost_entries(work: Work) -> None:
     previous = work.previous
     if previous is None:
         return
-    gaps = work.retry.run(
-        f"gaps in the journal of {work.name}",
-        lambda connection: find_gaps(connection, work.table_id, work.tenant_numbers),
+    has_journal = work.retry.run(
+        f"journal of {work.name}", lambda connection: journal_exists(connection, work.table_id)
     )
+    gaps = _gaps(work, count_open(work) if has_journal else {})
     if not gaps:
         return
     _refuse_backup_of_migrated(work, previous, sorted(gaps))
