@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import psycopg
 import pytest
 
-from tenant_migration.config import MigrationConfig
+from tenant_migration.backfill import failpoints
+from tenant_migration.config import DATABASE_URL_VARIABLE, MigrationConfig
 from tenant_migration.errors import Refused, TenantMigrationError, UnknownTable, UnknownTenant, UsageError
 from tenant_migration.integrity.model import Outcome
 from tenant_migration.planning.builder import build_plan
@@ -404,3 +409,27 @@ def test_without_verify_no_row_of_the_table_is_looked_at_again(application, conf
     outcome = take_back(application, config, tables=["claims"], verify=False)["public.claims"]
     assert [check.name for check in outcome.checks] == ["rollback_accounts_for_every_row"]
     assert all(check.outcome is Outcome.PASSED for check in outcome.checks)
+
+
+@pytest.mark.parametrize("point", ["rollback_pairs_started", "rollback_after_commit:2", "rollback_counted"])
+def test_a_rollback_that_was_killed_is_finished_by_the_next(application, config, database, point):
+    """Its pairs stay `rolling_back` with the count from before: that is no journal that lost entries."""
+    migrated(application, config)
+    program = (
+        "from tenant_migration import rollback_all_tables\n"
+        "from tenant_migration.config import MigrationConfig\n"
+        "rollback_all_tables(config=MigrationConfig())\n"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, DATABASE_URL_VARIABLE: database, failpoints.VARIABLE: point},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    application.execute("UPDATE tenant_migration.leases SET expires_at = clock_timestamp()")
+    assert all_good(take_back(application, config))
+    assert with_organization(application) == dict.fromkeys(ALL, 0)
+    assert statuses(application) == dict.fromkeys(TENANTS, ("rolled_back", 0))
