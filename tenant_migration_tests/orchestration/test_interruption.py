@@ -28,13 +28,15 @@ from tenant_migration.orchestration.launch import run_migrate
 def slowly(progress):
     print(progress.table, progress.rows_done, flush=True)
     time.sleep(0.2)
-run_migrate(os.environ["TENANT_MIGRATION_DATABASE_URL"], load_config(), progress=slowly)
+run_migrate(
+    os.environ["TENANT_MIGRATION_DATABASE_URL"], load_config(), progress=slowly, skip_backup=len(sys.argv) > 1
+)
 """
 
 
-def start_worker(app: App) -> subprocess.Popen[str]:
+def start_worker(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER],
+        [sys.executable, "-c", WORKER, *arguments],
         cwd=REPOSITORY,
         env={**os.environ},
         stdout=subprocess.PIPE,
@@ -73,9 +75,32 @@ def test_ctrl_c_on_a_terminal_interrupts_no_helper_process_of_dagsters(app: App,
     assert "watch_orphans" not in errors.read_text()
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+def test_a_run_that_is_stopped_in_its_backup_has_migrated_nothing_and_starts_anew(
+    how: signal.Signals, app: App
+) -> None:
+    before = app.fingerprint()
+    worker = start_worker()
+    assert worker.stdout is not None
+    assert worker.stdout.readline()  # one table is copied
+    worker.send_signal(how)
+    assert worker.wait(timeout=30) != 0
+
+    assert app.fingerprint() == before
+    assert app.query("SELECT FROM tenant_migration.backups WHERE state = 'complete'") == []
+    assert app.query("SELECT FROM tenant_migration.runs WHERE kind = 'migrate'") == []
+    with shared_instance() as instance:
+        [run] = instance.get_runs()
+        assert run.status is not dg.DagsterRunStatus.SUCCESS
+
+    outcomes = run_migrate(app.url, app.config)
+    assert {outcome.state for outcome in outcomes} == {"completed"}
+    assert app.query("SELECT count(*) FROM tenant_migration.backups WHERE state = 'complete'") == [(1,)]
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 def test_a_run_that_is_stopped_goes_on_where_it_was(how: signal.Signals, app: App) -> None:
-    worker = start_worker(app)
+    worker = start_worker("skip backup")
     assert worker.stdout is not None
     lines = [worker.stdout.readline() for _ in range(3)]  # three batches are committed
     assert all(lines), worker.wait()
@@ -95,7 +120,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(how: signal.Signals, app: Ap
     assert sum(sum(app.rows_by_tenant(table.table_name).values()) for table in app.plan.tables) > 0
     app.execute("UPDATE tenant_migration.leases SET expires_at = now() - interval '1 second'")
 
-    outcomes = run_migrate(app.url, app.config)
+    outcomes = run_migrate(app.url, app.config, skip_backup=True)
 
     assert {outcome.state for outcome in outcomes} == {"completed"}
     for table in app.plan.tables:

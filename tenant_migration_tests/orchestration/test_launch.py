@@ -88,7 +88,7 @@ def test_an_unforeseen_error_is_never_a_success(cli: App, monkeypatch: pytest.Mo
     monkeypatch.setattr(Recorder, "outcome", broken)
     with pytest.raises(OperationFailed, match="a mistake of ours"):
         run_migrate(cli.url, cli.config, tables=["profiles"])
-    assert cli.query("SELECT state FROM tenant_migration.runs") == [("failed",)]
+    assert cli.query("SELECT state FROM tenant_migration.runs WHERE kind = 'migrate'") == [("failed",)]
 
 
 def test_validate_and_verify_give_their_reports_also_when_they_fail(cli: App) -> None:

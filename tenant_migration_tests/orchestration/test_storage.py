@@ -67,8 +67,13 @@ def test_the_shipped_file_says_what_the_product_needs() -> None:
     assert shipped["nux"] == {"enabled": False}
     assert shipped["run_retries"]["max_retries"] == 0
     assert shipped["run_monitoring"]["enabled"] is True
-    [limit] = shipped["concurrency"]["runs"]["tag_concurrency_limits"]
-    assert limit == {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+    assert shipped["concurrency"]["runs"] == {
+        "max_concurrent_runs": -1,
+        "tag_concurrency_limits": [
+            {"key": "dagster/partition", "limit": 4},
+            {"key": "dagster/partition", "value": {"applyLimitPerUniqueValue": True}, "limit": 1},
+        ],
+    }
 
 
 @pytest.mark.parametrize(
