@@ -15,6 +15,7 @@ import psycopg
 
 from tenant_migration.backfill import failpoints
 from tenant_migration.backfill import lease as leases
+from tenant_migration.backfill.claims_sql import drop_claims
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.journal import journal_exists
 from tenant_migration.backfill.runs import Run
@@ -296,9 +297,8 @@ def _drop(work: Work, triggers: list[Registered], columns: list[Registered]) -> 
         connection.execute(drop_created_sql.lock_table(table))
         if columns:
             _refuse_dependents(_dependents(connection, table, work.table_id), table)
-        for statement in drop_created_sql.drop_claims(
-            table, work.table_id, [trigger.name for trigger in triggers]
-        ):
+        names = [trigger.name for trigger in triggers]
+        for statement in drop_created_sql.drop_triggers(table, names) + drop_claims(work.table_id):
             connection.execute(statement)
         if columns:
             connection.execute(drop_created_sql.drop_column(table))  # the CHECK goes with it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from tenant_migration.backfill.claims_sql import claims_name, function_relation
 from tenant_migration.backfill.journal_sql import is_open, journal_name
 from tenant_migration.catalog.model import TableName
 from tenant_migration.planning.model import TablePlan
@@ -69,18 +68,11 @@ def values_held(table: TablePlan) -> sql.Composed:
     )
 
 
-def drop_claims(table: TablePlan, table_id: int, triggers: list[str]) -> list[sql.Composed]:
-    """Build the statements that take away what records the application's own writes."""
-    statements = [
-        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(name), qualified(table.name))
-        for name in triggers
-    ]
+def drop_triggers(table: TablePlan, names: list[str]) -> list[sql.Composed]:
+    """Build the statements that drop triggers of ours."""
     return [
-        *statements,
-        sql.SQL("DROP FUNCTION IF EXISTS {}()").format(
-            sql.Identifier("tenant_migration", function_relation(table_id))
-        ),
-        sql.SQL("DROP TABLE IF EXISTS {}").format(claims_name(table_id)),
+        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(name), qualified(table.name))
+        for name in names
     ]
 
 
