@@ -24,8 +24,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from tenant_migration.workflow.backup import take_backup
-from tenant_migration.workflow.rollback import rollback
 
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import connect
@@ -33,7 +31,9 @@ from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.model import Plan
 from tenant_migration.planning.storage import load_plan, store_plan
 from tenant_migration.quickstart.server import EmbeddedServer
+from tenant_migration.workflow.backup import take_backup
 from tenant_migration.workflow.migrate import migrate
+from tenant_migration.workflow.rollback import rollback
 from tenant_migration_tests.benchmarks.claims import (
     OWNER,
     SERVER_SETTINGS,
@@ -179,6 +179,7 @@ def _rollback(connection: psycopg.Connection, plan: Plan, *, drop_created: bool 
         actor="benchmark",
         tables=[TABLE] if not drop_created else None,
         drop_created=drop_created,
+        verify=False,
     )
     assert outcome.state == "rolled_back", outcome.reason
     assert outcome.result is not None
@@ -193,7 +194,9 @@ def _rollback_tenant(connection: psycopg.Connection, plan: Plan) -> Notes:
     ).fetchone()
     assert row is not None
     tenant, rows, every = row
-    [outcome] = rollback(connection, MigrationConfig(), plan, actor="benchmark", tenants=[tenant])
+    [outcome] = rollback(
+        connection, MigrationConfig(), plan, actor="benchmark", tenants=[tenant], verify=False
+    )
     assert outcome.state == "rolled_back", outcome.reason
     assert outcome.result is not None
     assert outcome.result.rows_restored == rows

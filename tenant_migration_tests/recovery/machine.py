@@ -26,6 +26,7 @@ SETTINGS: dict[str, Any] = {
     "adaptive": False,
     "on_existing_value": "keep",
     "lease_wait_s": 0,
+    "retry_attempts": 3,
 }
 
 _OURS = "c.organization_id IS NOT NULL AND l.organization IS NULL"
@@ -41,8 +42,8 @@ WHERE j.phase <> 'kept' AND j.closed_at IS NULL AND e.number <> ALL (j.closed_te
 claims = st.integers(min_value=1, max_value=12)
 """Few rows, so that the same one is met again and again."""
 tenants = st.sampled_from(TENANTS)
-scopes = st.sampled_from([None, ["alpha"], ["beta"]])
-interruptions = st.sampled_from(["none", "none", "none", "asked to stop", "killed", "connection lost"])
+scopes = st.sampled_from([None, ["alpha"], ["beta"], ["alpha", "beta"]])
+interruptions = st.sampled_from(["none"] * 6 + ["asked to stop", "killed", "connection lost"])
 
 
 class _InterruptedError(BaseException):
@@ -60,6 +61,7 @@ class RecoveryMachine(RuleBasedStateMachine):
         self.database = self.server.create_database(self.template)
         url = self.server.url(self.database)
         self.world = World(url, connect(url), {"schemas": {"include": ["public"]}})
+        self.plan = self.world.plan(**SETTINGS)
         self.application_connection = psycopg.connect(url, autocommit=True)
         self.application = Application(self.application_connection, TENANTS, self.organizations())
 
@@ -110,12 +112,11 @@ class RecoveryMachine(RuleBasedStateMachine):
 
     @rule(scope=scopes, interruption=interruptions, after=st.integers(1, 4))
     def migrate(self, scope: list[str] | None, interruption: str, after: int) -> None:
-        plan = self.world.plan(**SETTINGS)
-        run = start_run(self.world.connection, plan, selection=Selection(tenants=scope), actor=ACTOR)
-        table = table_of(plan, "public.claims")
+        run = start_run(self.world.connection, self.plan, selection=Selection(tenants=scope), actor=ACTOR)
+        table = table_of(self.plan, "public.claims")
         self._perform(
             lambda progress: backfill_table(
-                self.world.connection, plan, table, run, tenants=scope, progress=progress
+                self.world.connection, self.plan, table, run, tenants=scope, progress=progress
             ),
             interruption,
             after,
@@ -125,15 +126,17 @@ class RecoveryMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.was_migrated())
     @rule(scope=scopes, interruption=interruptions, after=st.integers(1, 4))
     def roll_back(self, scope: list[str] | None, interruption: str, after: int) -> None:
-        plan = self.world.plan(**SETTINGS)
-        run = start_rollback(self.world.connection, plan, selection=Selection(tenants=scope), actor=ACTOR)
-        if scope is not None and not run.tenants:  # nothing of that tenant was ever migrated
+        run = start_rollback(
+            self.world.connection, self.plan, selection=Selection(tenants=scope), actor=ACTOR
+        )
+        scope = None if scope is None else [tenant for tenant in scope if tenant in run.tenants]
+        if scope == []:  # nothing of them was ever migrated
             finish_run(self.world.connection, run, State.ROLLED_BACK)
             return
-        table = table_of(plan, "public.claims")
+        table = table_of(self.plan, "public.claims")
         ended = self._perform(
             lambda progress: roll_back_table(
-                self.world.connection, plan, table, run, tenants=scope, progress=progress
+                self.world.connection, self.plan, table, run, tenants=scope, progress=progress
             ),
             interruption,
             after,
