@@ -55,10 +55,9 @@ def backfill_table(
     """Move the rows of one table to their organizations.
 
     1. Take the lease; name whoever holds it.
-    2. Add the organization column, the journal and the claim trigger where they are missing; each is
-       registered first.
+    2. Add the organization column and the journal where they are missing; each is registered first.
     3. Count what there is to do; refuse when existing values differ and nobody said what to do.
-    4. Pairs of the scope become `running`; values that stay are recorded.
+    4. Pairs of the scope become `running`; the claim trigger is installed; values that stay are recorded.
     5. Bulk pass over each leaf, or the selected tenants' rows: committed batches with journal and cursor.
     6. Sweep until a count in one snapshot says that nothing is left.
     7. Build index and foreign key, if no row with a mapping is left without an organization.
@@ -170,7 +169,6 @@ def _backfill(work: Work, started: float) -> TableResult:
     created = ensure_column(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
     work.tally.created += [created] if created else []
     ensure_journal(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
-    unclaimed = ensure_claims(work)
     if table.settings.fingerprints == "journal":
         work.hashed_columns = hashed_columns(work.session.connection, table)
     if table.settings.build_index == "early":
@@ -186,6 +184,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     _note_counts(work, strategy, sum(different.values()) if keeps else 0)
     _set_pairs(work, work.scope_numbers, State.RUNNING, None)
     failpoints.reach(failpoints.PAIRS_RUNNING)
+    unclaimed = ensure_claims(work)
     if keeps and different:
         for part in to_do:
             existing.record_kept(work, part.leaf)

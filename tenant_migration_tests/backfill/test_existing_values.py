@@ -101,6 +101,7 @@ def test_overwrite_under_a_concurrent_change_journals_the_newest_value(disputed:
         result = disputed.migrate(
             "public.claims",
             on_existing_value="overwrite",
+            claim_trigger=False,  # its lock would wait for the application's transaction
             batch_size=50,
             lock_timeout_ms=100,
             progress=release,
