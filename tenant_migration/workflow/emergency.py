@@ -256,6 +256,11 @@ class _Emergency:
         step = self._do("what is where", self._read)
         if step.outcome == "failed":
             outcome.left.append(f"what is left could not be read: {'; '.join(step.lines)}")
+        outcome.left += [
+            f"{table.table}: {table.state}: {table.reason}"
+            for table in outcome.rollback
+            if table.state != "rolled_back"
+        ]
         if outcome.switch is None:
             outcome.left.append("the emergency switch is not set: migrations may start")
         if outcome.stopped is None:

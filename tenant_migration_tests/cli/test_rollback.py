@@ -306,8 +306,24 @@ def test_an_emergency_works_while_dagsters_storage_is_down(
         "--emergency",
         TENANT_MIGRATION_DAGSTER_URL="postgresql://dagster@127.0.0.1:1/dagster",
     )
+    assert result.exit_code == 0, result.stderr
     assert all(application.filled(table) == {} for table in TABLES)
-    assert "127.0.0.1" in result.stdout + result.stderr  # says that Dagster's runs could not be reached
+    assert "cannot reach host 127.0.0.1, port 1, database dagster" in result.stdout
+    assert "cancel them before `resume`" in result.stdout
+
+
+def test_an_emergency_whose_verification_fails_is_no_success(
+    allowed: CommandLine, application: Application
+) -> None:
+    assert allowed("migrate").exit_code == 0  # with a backup
+    application.connection.execute(
+        "UPDATE tenant_migration.backed_up_tables SET source_checksum = 1, copy_checksum = 1"
+    )
+    result = allowed("rollback", "--emergency")
+    assert result.exit_code == 1
+    assert all(application.filled(table) == {} for table in TABLES)
+    assert "public.claims: failed: The checksum over all rows is not the one" in result.error
+    assert "Everything is stopped" not in result.stdout
 
 
 def test_only_what_is_rolled_back_counts_as_done(capsys: pytest.CaptureFixture[str]) -> None:
