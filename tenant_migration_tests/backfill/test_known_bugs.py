@@ -72,13 +72,7 @@ def test_bug_6_a_tenant_is_not_completed_while_a_table_failed(claims: Callable[[
     with psycopg.connect(world.url) as application:
         application.execute("LOCK TABLE public.claims IN SHARE MODE")
         with pytest.raises(OperationFailed):
-            world.migrate(
-                "public.claims",
-                tenants=["beta"],
-                lock_timeout_ms=50,
-                retry_attempts=2,
-                claim_trigger=False,  # which would wait for the lock before anything is begun
-            )
+            world.migrate("public.claims", tenants=["beta"], lock_timeout_ms=50, retry_attempts=2)
     assert world.states("public.claims") == {"beta": "failed"}
     status, error = world.sql(
         "SELECT migration_status, error_log FROM public.tenant_org_mappings WHERE tenant_id = 'beta'"
