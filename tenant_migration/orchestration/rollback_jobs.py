@@ -40,6 +40,8 @@ def rollback_job() -> dg.JobDefinition:
 def roll_back_tenant(context: dg.OpExecutionContext, config: RollbackConfig, database: Database) -> None:
     """Take back one tenant's rows of every table, or of some."""
     plan, outcomes = _roll_back(context, config, database)
+    if not outcomes:
+        context.log.info("nothing is left to roll back")
     source = event_source(context)
     for outcome in outcomes:
         record_rollback(context.instance, source, qualified_key(outcome.table, plan), outcome)

@@ -58,6 +58,17 @@ def test_one_tenant_goes_back_and_shows_as_not_migrated(app: App, migrated: Dags
     assert "left_alone" not in shown
 
 
+def test_a_second_time_there_is_nothing_left_to_do(app: App, migrated: Dagster) -> None:
+    tenant = app.tenants[0]
+    assert migrated.run("rollback", tenant=tenant).success
+    before = app.fingerprint()
+    again = migrated.run("rollback", tenant=tenant)
+    assert again.success, failure_messages(again)
+    assert app.fingerprint() == before
+    logs = migrated.instance.all_logs(again.run_id)
+    assert any("nothing is left to roll back" in entry.user_message for entry in logs)
+
+
 def test_migrated_again_it_is_green_again(app: App, migrated: Dagster) -> None:
     tenant = app.tenants[0]
     before = {table.table_name: app.rows_by_tenant(table.table_name) for table in app.plan.tables}
