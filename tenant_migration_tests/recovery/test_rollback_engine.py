@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tenant_migration.backfill.results import Progress
+from tenant_migration.database.install import install
 from tenant_migration_tests.backfill.conftest import TENANTS, World
 from tenant_migration_tests.recovery.conftest import roll_back
 
@@ -230,6 +231,32 @@ def test_rows_in_quarantine_no_longer_fail_a_tenant_that_is_rolled_back(world: W
     assert world.one("SELECT migration_status FROM tenant_org_mappings WHERE tenant_id = 'alpha'") == (
         "rolled_back"
     )
+
+
+def test_a_journal_of_an_earlier_release_is_upgraded_and_taken_back(claims: Callable[[int], World]) -> None:
+    world = claims(500)
+    world.migrate("public.claims", claim_trigger=False)
+    world.sql(
+        f"ALTER TABLE tenant_migration.journal_{world.table_id('public.claims')}"
+        " DROP COLUMN part_of, DROP COLUMN closed_tenants, DROP COLUMN closed_rows"
+    )
+    install(world.connection, world.config)
+    assert roll_back(world, "public.claims", tenants=["beta"]).rows_failed == 0
+    result = roll_back(world, "public.claims")
+    assert (result.rows_restored > 0, result.rows_changed) == (True, 0)
+    assert world.one("SELECT count(*) FROM claims WHERE organization_id IS NOT NULL") == 0
+    assert open_batches(world) == 0
+
+
+def test_the_private_schema_goes_with_everything_that_a_migration_put_on_a_table(
+    claims: Callable[[int], World],
+) -> None:
+    world = claims(50)
+    world.migrate("public.claims")
+    assert world.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tenant_migration%'") == 2
+    world.sql("DROP SCHEMA tenant_migration CASCADE")
+    assert world.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tenant_migration%'") == 0
+    world.sql("UPDATE claims SET organization_id = NULL; DELETE FROM claims")
 
 
 def open_batches(world: World) -> int:

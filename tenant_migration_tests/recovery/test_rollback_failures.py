@@ -118,6 +118,7 @@ def test_a_row_that_stays_locked_is_left_and_the_others_go_on(
     application.execute("SELECT FROM claims WHERE id = 42 FOR UPDATE")
     result = roll_back(world, TABLE, lock_timeout_ms=20, retry_attempts=4)
     assert (result.rows_restored, result.rows_failed) == (287, 1)
+    assert "another transaction held the row" in str(result.left_alone[0].message)
     assert with_organization(world) == [42]
     application.rollback()
     assert roll_back(world, TABLE).rows_restored == 1

@@ -137,6 +137,7 @@ class Steps:
                     f"{self._work.name}: more than {_LOCKED_ROWS_MOST} rows stayed locked by others; what is "
                     "done stays. Run again when the table is less busy"
                 ) from error
+            message = f"another transaction held the row: {message}"
         set_aside(self._work, batch, message)
         return StepOutcome(1, 0.0, True, too_much, (batch.batch_id,))
 
