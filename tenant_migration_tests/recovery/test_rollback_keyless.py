@@ -156,3 +156,29 @@ def test_partitions_without_a_key_are_taken_back_where_the_rows_are_now(world: W
     result = roll_back(world, TABLE)
     assert (result.rows_restored, result.rows_failed) == (200, 0)
     assert still_set(world) == []
+
+
+@pytest.mark.parametrize("isolation", list(psycopg.IsolationLevel))
+def test_writers_of_one_organization_neither_wait_for_each_other_nor_fail(
+    logs: World, isolation: psycopg.IsolationLevel
+) -> None:
+    logs.migrate(TABLE, tenants=["alpha"])
+    beta = organization(logs, "beta")
+    with (
+        psycopg.connect(logs.url) as one,
+        psycopg.connect(logs.url) as other,
+        psycopg.connect(logs.url) as late,
+    ):
+        for writer in (one, other, late):
+            writer.isolation_level = isolation
+            writer.execute("SET lock_timeout = '2s'")
+            writer.execute("SELECT FROM organizations")  # its snapshot is older than the others' claims
+        one.execute("INSERT INTO logs VALUES (1001, 'beta', 'new', %s)", (beta,))
+        other.execute("INSERT INTO logs VALUES (1002, 'beta', 'new', %s)", (beta,))
+        one.commit()
+        other.commit()
+        late.execute("INSERT INTO logs VALUES (1003, 'beta', 'new', %s)", (beta,))
+    claimed = logs.sql(f"SELECT DISTINCT organization_id FROM tenant_migration.claims_{logs.table_id(TABLE)}")
+    assert claimed == [(beta,)]
+    assert roll_back(logs, TABLE).rows_restored == 200
+    assert still_set(logs) == [1001, 1002, 1003]
