@@ -293,3 +293,26 @@ def test_a_column_that_is_gone_stops_the_rollback_and_loses_nothing(claims: Call
     assert set(world.states(TABLE).values()) == {"failed"}
     world.sql("ALTER TABLE claims RENAME COLUMN elsewhere TO organization_id")
     assert roll_back(world, TABLE).rows_restored == 96
+
+
+@pytest.mark.parametrize("in_a_subtransaction", [False, True])
+def test_a_trigger_that_writes_the_row_and_its_siblings_spoils_no_count(
+    claims: Callable[[int], World], in_a_subtransaction: bool
+) -> None:
+    """Who wrote a row last does not say then whether it was reset."""
+    world = claims(100)
+    world.migrate(TABLE)
+    world.sql("UPDATE claims SET organization_id = NULL WHERE id = 12")
+    body = "UPDATE public.claims SET title = title || '+' WHERE id / 10 = NEW.id / 10;"
+    if in_a_subtransaction:
+        body = f"BEGIN {body} EXCEPTION WHEN division_by_zero THEN RAISE; END;"
+    world.sql(
+        f"CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$"
+    )
+    world.sql(
+        "CREATE TRIGGER touch AFTER UPDATE OF organization_id ON claims FOR EACH ROW EXECUTE FUNCTION touch()"
+    )
+    result = roll_back(world, TABLE)
+    assert (result.rows_restored, result.rows_changed, result.rows_failed) == (95, 1, 0)
+    assert [row.row_key for row in result.left_alone] == [{"id": "12"}]
+    assert with_organization(world) == []

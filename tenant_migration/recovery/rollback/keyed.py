@@ -77,8 +77,12 @@ class KeyedStep:
             ours_again = connection.execute(steps_sql.own_settings(entries, has_claims=work.has_claims))
             changed = deleted = 0
             if one(ours_again)[-1] or restored < found:
-                changed, deleted = self._judge(connection, parameters)
+                changed, deleted = self._judge(
+                    connection, parameters, found=found, restored=restored, locks_first=locks_first
+                )
             if restored + changed + deleted != found:
+                if found > 1:
+                    raise NotResetError("a trigger of the table writes other rows of it too")
                 raise OperationFailed(
                     f"{work.name}: {found:,} entries of the journal, but {restored:,} restored,"
                     f" {changed:,} changed and {deleted:,} deleted; nothing of this step was written"
@@ -93,10 +97,27 @@ class KeyedStep:
         work.report(batch_rows=found, batch_ms=elapsed_ms)
         return StepOutcome(found, elapsed_ms, False, False)
 
-    def _judge(self, connection: psycopg.Connection, parameters: dict[str, object]) -> tuple[int, int]:
-        """Record what was left alone; return how many rows were changed and deleted."""
+    def _judge(
+        self,
+        connection: psycopg.Connection,
+        parameters: dict[str, object],
+        *,
+        found: int,
+        restored: int,
+        locks_first: bool,
+    ) -> tuple[int, int]:
+        """Record what was left alone; return how many rows were changed and deleted.
+
+        When all rows were reset, or none, that says it of each. Else it is seen by the transaction that wrote
+        the row last, and a trigger that writes other rows of the table spoils that: then in smaller parts.
+        """
+        every = True if restored == found else False if not restored else None
         statement = steps_sql.judge(self._entries, has_claims=self._work.has_claims)
-        changed, deleted, claimed, unexplained = one(connection.execute(statement, parameters))
+        changed, deleted, claimed, unexplained = one(
+            connection.execute(statement, {**parameters, "every_row_reset": every})
+        )
+        if claimed and locks_first:
+            raise NotResetError("a trigger of the table writes a row that the application has claimed")
         if claimed:
             raise ClaimedError
         if unexplained:

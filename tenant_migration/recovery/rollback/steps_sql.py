@@ -83,7 +83,8 @@ WITH {entry},
 seen AS MATERIALIZED (
     SELECT e.batch_id, e.tenant_number, {row_key} AS row_key, t.ctid IS NOT NULL AS is_there,
            {organization} AS found_value, {organization} IS NOT DISTINCT FROM e.written AS is_written,
-           coalesce(t.xmin = pg_current_xact_id()::xid, false) AS is_reset, {claimed} AS is_claimed
+           coalesce(%(every_row_reset)s::bool, t.xmin = pg_current_xact_id()::xid, false) AS is_reset,
+           {claimed} AS is_claimed
     FROM entry AS e LEFT JOIN {relation} AS t ON {same_row}),
 left_alone AS (
     INSERT INTO tenant_migration.left_alone
