@@ -20,6 +20,7 @@ on our schema.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -59,8 +60,16 @@ _OF_KEYS = (
 _OF_ORGANIZATIONS = "CREATE TABLE IF NOT EXISTS {claims} (organization_id uuid NOT NULL)"
 _BY_ORGANIZATION = "CREATE INDEX IF NOT EXISTS {name} ON {claims} (organization_id)"
 
+# A column that the application renamed must not make its writes fail: then nothing is claimed, and a rollback
+# is refused until there is a plan that knows the new name.
+_COLUMNS_ARE_THERE = """
+    IF (SELECT count(*) FROM pg_attribute AS a
+        WHERE a.attrelid = TG_RELID AND NOT a.attisdropped AND a.attname = ANY ({names})) < {number} THEN
+        RETURN NULL;
+    END IF;"""
+
 _CLAIM_KEY = """
-BEGIN
+BEGIN{columns_are_there}
     INSERT INTO {claims} AS c ({keys}, after_batch)
     SELECT {old_keys}, CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM {batch_numbers} AS s
     ON CONFLICT ({keys}) DO UPDATE SET after_batch = excluded.after_batch
@@ -69,7 +78,7 @@ BEGIN
 END"""
 
 _CLAIM_ORGANIZATION = """
-BEGIN
+BEGIN{columns_are_there}
     IF current_setting('transaction_isolation') = 'serializable'
        OR NOT EXISTS (SELECT FROM {claims} AS c WHERE c.organization_id = NEW.{organization}) THEN
         INSERT INTO {claims} VALUES (NEW.{organization});
@@ -104,6 +113,7 @@ def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
             keys=names,
         )
         body = sql.SQL(_CLAIM_KEY).format(
+            columns_are_there=_columns_are_there([column.name for column in table.key_columns]),
             claims=claims,
             keys=names,
             old_keys=sql.SQL(", ").join(
@@ -115,7 +125,11 @@ def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
         create = sql.SQL(_OF_ORGANIZATIONS).format(claims=claims)
         index = sql.Identifier(f"{claims_relation(table_id)}_organization_id")
         indexes = [sql.SQL(_BY_ORGANIZATION).format(name=index, claims=claims)]
-        body = sql.SQL(_CLAIM_ORGANIZATION).format(claims=claims, organization=organization)
+        body = sql.SQL(_CLAIM_ORGANIZATION).format(
+            columns_are_there=_columns_are_there([table.organization_column]),
+            claims=claims,
+            organization=organization,
+        )
     return [
         create,
         *indexes,
@@ -125,6 +139,11 @@ def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
         sql.SQL(_FUNCTION).format(function=function, body=sql.Literal(body.as_string())),
         sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(function),
     ]
+
+
+def _columns_are_there(names: Sequence[str]) -> sql.Composed:
+    array = sql.SQL("ARRAY[{}]::name[]").format(sql.SQL(", ").join(map(sql.Literal, names)))
+    return sql.SQL(_COLUMNS_ARE_THERE).format(names=array, number=sql.Literal(len(names)))
 
 
 def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:

@@ -209,3 +209,15 @@ def commits_after_we_wait(world: World, application: psycopg.Connection) -> Iter
     finally:
         thread.join()
     assert waited, "nobody waited for the application"
+
+
+@pytest.mark.parametrize("column", ["id", "organization_id"])
+def test_a_column_that_was_renamed_stops_no_write_of_the_application(
+    claims: Callable[[int], World], application: psycopg.Connection, column: str
+) -> None:
+    world = claims(40)
+    world.migrate("public.claims")
+    application.execute(f"ALTER TABLE claims RENAME COLUMN {column} TO renamed")
+    organization = "renamed" if column == "organization_id" else "organization_id"
+    assert application.execute(f"UPDATE claims SET {organization} = NULL").rowcount == 40
+    assert application.execute("DELETE FROM claims").rowcount == 40
