@@ -21,7 +21,7 @@ from tenant_migration_tests.recovery.live_application import WRONG_ROWS, Writers
 
 TENANTS = ("alpha", "beta", "gamma", "O'Brien")
 ROWS = 1_500
-CYCLES = 3
+CYCLES = 2
 SEED_VARIABLE = "TENANT_MIGRATION_TEST_SEED"
 FIRST_SEED = int(os.environ.get(SEED_VARIABLE, "1"))
 
