@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from tenant_migration.recovery.rollback.engine import roll_back_table
-from tenant_migration.recovery.runs import start_rollback
 
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.results import Selection
@@ -16,6 +14,8 @@ from tenant_migration.backfill.states import State
 from tenant_migration.database.connection import connect
 from tenant_migration.database.install import install
 from tenant_migration.recovery.results import RollbackResult
+from tenant_migration.recovery.rollback.engine import roll_back_table
+from tenant_migration.recovery.runs import start_rollback
 from tenant_migration_tests.backfill.conftest import ACTOR, World, table_of
 from tenant_migration_tests.recovery.live_application import WRONG_ROWS, Writers, create
 
