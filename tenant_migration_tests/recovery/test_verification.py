@@ -205,8 +205,8 @@ def test_an_earlier_value_that_was_not_brought_back_is_found(claims: Callable[[i
     world.settings = {"defaults": {"on_existing_value": "overwrite"}}
     world.sql("ALTER TABLE public.claims ADD COLUMN organization_id uuid")
     world.sql(
-        "UPDATE public.claims SET organization_id = (SELECT min(id::text)::uuid FROM public.organizations)"
-        " WHERE tenant_id = 'beta'"
+        "UPDATE public.claims SET organization_id = (SELECT organization_id"
+        " FROM public.tenant_org_mappings WHERE tenant_id = 'alpha') WHERE tenant_id = 'beta'"
     )
     back_up(world)
     migrate_all(world)
