@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from tenant_migration.config import MigrationConfig
-from tenant_migration.integrity.check import BaseCheck, ScopeT, Verdict
+from tenant_migration.integrity.check import BaseCheck, Remark, ScopeT, Verdict
 from tenant_migration.integrity.model import CheckResult, Outcome
 from tenant_migration.integrity.situation import Situation
 from tenant_migration.integrity.targets import DatabaseTarget, RelationTarget, TableTarget, Target
@@ -27,6 +28,8 @@ class Question:
     """Common table expressions that the verdict needs."""
     reads: Hashable
     """Equal for questions with the same `shared`; None: asked alone."""
+    remark: Callable[[dict[str, Any]], Remark | None] = lambda details: None
+    """What the details are worth saying."""
 
 
 def blank_result(target: Target, config: MigrationConfig, tenants: tuple[str, ...] | None) -> CheckResult:
@@ -107,7 +110,8 @@ def _question(
     return Question(
         blank=blank,
         verdict=check.build(scope),
-        wrong_rows=check.wrong_rows(scope) if check.wrong_rows else None,
+        wrong_rows=check.wrong_rows(scope.for_a_person()) if check.wrong_rows else None,
         shared=check.source.build(scope) if check.source else None,
         reads=(check.source.name, of) if check.source else None,
+        remark=check.remark,
     )

@@ -30,8 +30,10 @@ from tenant_migration.integrity.checks import (
     pending_pairs,
     references_stay_in_organization,
     rows_have_organization,
+    similar_mappings,
     structure_is_valid,
     tenants_have_mapping,
+    tenants_share_organization,
     unique_collisions,
 )
 from tenant_migration.planning.model import Plan
@@ -40,6 +42,8 @@ CHECKS: tuple[Check, ...] = (
     # before
     organizations_exist.BEFORE,
     duplicate_mappings.CHECK,
+    similar_mappings.CHECK,
+    tenants_share_organization.CHECK,
     duplicate_slugs.CHECK,
     circular_organizations.BEFORE,
     tenants_have_mapping.BEFORE,

@@ -7,7 +7,7 @@ builders stay pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
@@ -68,10 +68,16 @@ class TableScope:
     tenants: tuple[str, ...] | None
     allowed_unmapped_tenants: tuple[str, ...] = ()
     several_tenants_share_an_organization: bool = False
+    known_keys: Mapping[str, int] = field(default_factory=dict)
+    """Quoted types whose keys the transaction knows, and the number under which (`sources/known_keys.py`)."""
 
     def equality_of(self, column: ColumnRef) -> sql.SQL:
         """Return the operator by which values of this column are equal."""
         return sql.SQL(self.facts.equality_by_type.get(column.quoted_type, "OPERATOR(pg_catalog.=)"))
+
+    def for_a_person(self) -> TableScope:
+        """Return the scope for a query that is put outside of the transaction of the checks."""
+        return replace(self, known_keys={})
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,10 @@ class RelationScope:
     """For every tenant: a row may refer to a row of any."""
     join_condition: str
     """When a row `c` of the child refers to a row `p` of the parent: as the readiness function compares."""
+
+    def for_a_person(self) -> RelationScope:
+        """As of a table."""
+        return replace(self, child=self.child.for_a_person(), parent=self.parent.for_a_person())
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,10 @@ class DatabaseScope:
     def organizations(self) -> OrganizationsRef:
         """The organizations table."""
         return self.plan.organizations
+
+    def for_a_person(self) -> DatabaseScope:
+        """As of a table."""
+        return self
 
 
 Scope = TableScope | RelationScope | DatabaseScope

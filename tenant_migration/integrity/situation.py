@@ -14,6 +14,7 @@ from tenant_migration.integrity.facts import (
     read_join_condition,
     tenants_share_organizations,
 )
+from tenant_migration.integrity.known_keys import read_known_keys
 from tenant_migration.integrity.savepoint import savepoint
 from tenant_migration.integrity.scope import DatabaseScope, RelationScope, TableFacts, TableScope
 from tenant_migration.integrity.targets import DatabaseTarget, RelationTarget, Target
@@ -36,6 +37,8 @@ class Situation:
     join_conditions: Mapping[tuple[str, str], str | psycopg.Error]
     """By child and relation; an error where the columns of the relation are not there any more."""
     several_tenants_share_an_organization: bool
+    known_keys: Mapping[str, int]
+    """Number of the keys that the transaction knows, by quoted type."""
 
     def table(self, table: TablePlan) -> TableScope:
         """Return the scope of a table."""
@@ -63,6 +66,7 @@ class Situation:
             tenants=tenants,
             allowed_unmapped_tenants=tuple(self.config.validation.allowed_unmapped_tenants),
             several_tenants_share_an_organization=self.several_tenants_share_an_organization,
+            known_keys=self.known_keys,
         )
 
 
@@ -97,6 +101,9 @@ def read_situation(
             name: _join_condition(connection, relation, by_name) for name, relation in relations.items()
         },
         several_tenants_share_an_organization=tenants_share_organizations(connection, plan),
+        known_keys=read_known_keys(
+            connection, plan, [*(tables.values() if tenants is None else ()), *parents.values()]
+        ),
     )
 
 

@@ -11,6 +11,12 @@ _ALPHA = organization_of("alpha")
 _OTHER_INDEX = "ALTER TABLE archive DROP CONSTRAINT archive_organization_id_shelf_key; {}"
 
 
+@pytest.fixture
+def before(before: World) -> World:
+    before.let_two_tenants_share()
+    return before
+
+
 @pytest.mark.parametrize(
     ("index", "rows", "count"),
     [

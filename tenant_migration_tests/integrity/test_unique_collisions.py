@@ -17,6 +17,12 @@ _LOWER = "CREATE UNIQUE INDEX ON profiles (lower(email), tenant_id)"
 _EMAIL = "CREATE UNIQUE INDEX ON profiles (tenant_id, email)"
 
 
+@pytest.fixture
+def before(before: World) -> World:
+    before.let_two_tenants_share()
+    return before
+
+
 @pytest.mark.parametrize(
     ("index", "rows", "count"),
     [

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from psycopg import sql
 
 from tenant_migration.integrity.check import TableCheck, Verdict
@@ -30,7 +32,7 @@ FROM ({rows}) AS r WHERE TRUE{no_nulls} GROUP BY r.organization_id{values} HAVIN
 
 def _every_tenant(scope: TableScope) -> TableScope:
     """Return the scope without its tenants: a tenant collides with tenants that were not asked about."""
-    return TableScope(scope.plan, scope.table, scope.facts, None)
+    return replace(scope, tenants=None)
 
 
 def _rows_of(scope: TableScope, index: UniqueIndex) -> sql.Composed:
