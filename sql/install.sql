@@ -58,6 +58,8 @@ BEGIN;
 \ir 130_reset.sql
 \ir 140_recovery.sql
 \ir 150_backups.sql
+\ir 155_fingerprints.sql
+\ir 160_verdicts.sql
 \ir 200_roles.sql
 \ir 210_rights.sql
 COMMIT;
