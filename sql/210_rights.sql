@@ -88,7 +88,7 @@ BEGIN
             ('tenant_migration_operator', 'SELECT', NULL, '{quarantine,left_alone}'),
             ('tenant_migration_operator', 'INSERT, UPDATE, DELETE', '{tenant_org_mappings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (emergency_stop, emergency_stopped_at, emergency_stopped_by, '
-                                          'emergency_reason, mapping_generation)', '{settings}', '{}'),
+                                          'emergency_reason, emergency_unstopped, mapping_generation)', '{settings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (state, reason, actor, finished_at)', '{runs,table_runs}', '{}'),
             ('tenant_migration_operator', 'INSERT (run_id, table_id, state, reason, actor)', '{table_runs}', '{}'),
             ('tenant_migration_reader', 'SELECT', NULL, '{quarantine,left_alone}')

@@ -15,7 +15,7 @@ from tenant_migration.backfill.claims import ensure_claims
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.counts import TenantCount, count_by_tenant
 from tenant_migration.backfill.ending import reason_of, state_after
-from tenant_migration.backfill.fingerprints import hashed_columns
+from tenant_migration.backfill.fingerprints import prepare_fingerprints
 from tenant_migration.backfill.journal import (
     Journaled,
     build_tenant_index,
@@ -36,6 +36,7 @@ from tenant_migration.backfill.sweep import SWEEPS_MOST, sweep
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import bring_to_rest, transaction
 from tenant_migration.errors import Refused, TenantMigrationError, UnknownTenant
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 
@@ -169,8 +170,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     created = ensure_column(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
     work.tally.created += [created] if created else []
     ensure_journal(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
-    if table.settings.fingerprints == "journal":
-        work.hashed_columns = hashed_columns(work.session.connection, table)
+    prepare_fingerprints(work)
     if table.settings.build_index == "early":
         work.retry.run(f"structure of {table.qualified_name}", lambda _: build_structure(work))
 
@@ -260,7 +260,7 @@ def _finish_pairs(
             work,
             [number for number in quarantined if quarantined[number] == rows],
             State.FAILED,
-            f"{work.table.qualified_name}: {rows.row_count:,} rows in quarantine, the first for: "
+            f"{work.table.qualified_name}: {counted(rows.row_count, 'row')} in quarantine, the first for: "
             f"{rows.first_reason}. Table tenant_migration.quarantine lists them; mend them, then run again",
             rows_migrated=counts,
             rows_kept=kept,

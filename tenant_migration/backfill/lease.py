@@ -21,7 +21,7 @@ from psycopg import pq
 from tenant_migration.backfill import long_statements
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.session import Session
-from tenant_migration.backfill.stop import refuse_when_stopped
+from tenant_migration.backfill.stop import JOURNALED, refuse_when_stopped
 from tenant_migration.database.connection import CANCEL_TIMEOUT_S, transaction
 from tenant_migration.errors import (
     DatabaseUnavailable,
@@ -155,6 +155,7 @@ class KeepAlive:
         run_id: whose work it is.
         table_id: of the managed table; None: of several.
         heeds_switch: False for the rollback of an emergency stop, which works while the switch is set.
+        what_stays: of the work when it is stopped, for the message.
     """
 
     def __init__(
@@ -166,6 +167,7 @@ class KeepAlive:
         run_id: int,
         table_id: int | None,
         heeds_switch: bool = True,
+        what_stays: str = JOURNALED,
     ) -> None:
         self._session = session
         self._lease = lease
@@ -173,6 +175,7 @@ class KeepAlive:
         self._run_id = run_id
         self._table_id = table_id
         self._heeds_switch = heeds_switch
+        self._what_stays = what_stays
         self._renewed_at = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="lease heartbeat", daemon=True)
@@ -302,6 +305,7 @@ class KeepAlive:
             table_id=self._table_id,
             run_id=self._run_id,
             heeds_switch=self._heeds_switch,
+            what_stays=self._what_stays,
         )
 
     def _forget(self, backend: long_statements.Backend) -> None:

@@ -21,6 +21,7 @@ from tenant_migration.cli.target import Target, place_of, target_options
 from tenant_migration.config import actor
 from tenant_migration.database.connection import check_server
 from tenant_migration.errors import PlanOutdated, Refused, TenantMigrationError
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.workflow.backup_first import BackupFirst, foresee_backup
 from tenant_migration.workflow.outcome import TableOutcome
@@ -222,7 +223,8 @@ def _print_dry_run(plan: Plan, results: Sequence[DryRunTable], refusals: list[st
     rows = sum(result.rows_to_migrate for result in results)
     click.echo("")
     click.echo(
-        f"{glyphs().check}Migration validated: the real run would start now and migrate {rows:,} rows."
+        f"{glyphs().check}Migration validated: the real run would start now and migrate "
+        f"{counted(rows, 'row')}."
     )
 
 
@@ -278,7 +280,9 @@ def _print_committed(target: Target, plan: Plan, since: datetime) -> None:
     if not committed:
         click.echo("Nothing was written.", err=True)
     for table, rows in committed:
-        click.echo(f"Committed and journaled: {migrate_text.label(table, plan)}: {rows:,} rows", err=True)
+        click.echo(
+            f"Committed and journaled: {migrate_text.label(table, plan)}: {counted(rows, 'row')}", err=True
+        )
 
 
 def _now(connection: psycopg.Connection) -> datetime:

@@ -9,6 +9,7 @@ from tenant_migration.cli.target import Target, target_options
 from tenant_migration.config import actor
 from tenant_migration.database import audit
 from tenant_migration.database.connection import check_server
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan
 
 
@@ -73,5 +74,6 @@ def _store(target: Target, built: Plan) -> None:
     refused = sum(1 for table in built.tables if table.refusals)
     note = f", {refused} of them refused until mended" if refused else ""
     click.echo(
-        f"Plan {number} stored with {len(built.tables)} tables{note}; for Dagster also in {path}.", err=True
+        f"Plan {number} stored with {counted(len(built.tables), 'table')}{note}; for Dagster also in {path}.",
+        err=True,
     )

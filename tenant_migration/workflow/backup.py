@@ -13,6 +13,7 @@ import psycopg
 
 from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.backfill.states import State
+from tenant_migration.backfill.stop import refuse_while_emergency
 from tenant_migration.config import BackupsConfig, MigrationConfig
 from tenant_migration.database import audit
 from tenant_migration.database.connection import transaction, usable
@@ -32,7 +33,7 @@ from tenant_migration.recovery.backups.export import (
 )
 from tenant_migration.recovery.backups.listing import read_backups
 from tenant_migration.recovery.backups.manifest import Registered
-from tenant_migration.recovery.backups.pruning import prune_journals, prune_left_alone
+from tenant_migration.recovery.backups.pruning import prune_journals, prune_left_alone, prune_reliances
 from tenant_migration.recovery.backups.retention import judge
 from tenant_migration.recovery.backups.space import refuse_without_space
 from tenant_migration.recovery.results import Backup, Cleanup
@@ -57,7 +58,8 @@ def take_backup(
     """Back up whole tables, or some tenants' rows, in one snapshot; read back and verified when it returns.
 
     1. Names become tables and tenants; traces of backups whose process died are cleared.
-    2. Refused before it starts: tables that this role cannot read in full, and too little space.
+    2. Refused before it starts: while the emergency switch is set, tables that this role cannot read in full,
+       and too little space.
     3. It is registered, then copied and read back in one transaction.
     4. With a directory, the copy is exported as files.
 
@@ -75,7 +77,7 @@ def take_backup(
     Raises:
         UnknownTable, UnknownTenant: a name that is not known.
         PlanOutdated, Refused: step 2.
-        RunStopped: cancelled, or the emergency switch is set.
+        RunStopped: cancelled, or the emergency switch was set meanwhile.
         OperationFailed, psycopg.Error: nothing was kept of it; or it could not be exported, then it says so.
     """
     chosen = select_tables(plan, tables)
@@ -129,6 +131,7 @@ class _Taking:
         dagster_run_id: str | None,
     ) -> Backup:
         """Take steps 2 to 4 of `take_backup`."""
+        refuse_while_emergency(self._connection)
         connection, numbers = self._connection, table_ids(self._connection)
         keys: list[list[str]] | None = None
         with transaction(connection, read_only=True):
@@ -318,6 +321,7 @@ def cleanup_backups(
             if config.backups.directory is not None:
                 clear_unfinished(config.backups.directory)
             prune_left_alone(connection, days=longest)
+            prune_reliances(connection)
         pruned = prune_journals(connection, days=longest, dry_run=dry_run)
     except BaseException as error:
         _record_cleanup(connection, actor, started, longest, dropped, kept, pruned, error)
@@ -327,31 +331,37 @@ def cleanup_backups(
     return Cleanup(tuple(dropped), tuple(kept), pruned, dry_run)
 
 
-def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
+def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> str:
     """Keep a backup whatever its age, until it is released.
 
+    Returns:
+        Who holds it: whoever asked first.
+
     Raises:
         Refused: there is no such backup.
     """
-    _keep(connection, backup_id, actor, "hold")
+    return _keep(connection, backup_id, actor, "hold") or actor
 
 
-def release(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
+def release(connection: psycopg.Connection, backup_id: int, *, actor: str) -> str | None:
     """Let a held backup age again.
 
+    Returns:
+        Who held it; None: nobody, and nothing changed.
+
     Raises:
         Refused: there is no such backup.
     """
-    _keep(connection, backup_id, actor, "release")
+    return _keep(connection, backup_id, actor, "release")
 
 
-def _keep(connection: psycopg.Connection, backup_id: int, actor: str, operation: str) -> None:
-    outcome, detail = "succeeded", {"backup": backup_id}
+def _keep(connection: psycopg.Connection, backup_id: int, actor: str, operation: str) -> str | None:
+    detail: dict[str, Any] = {"backup": backup_id}
     try:
         if operation == "hold":
-            manifest.hold(connection, backup_id, actor=actor)
+            held_by: str | None = manifest.hold(connection, backup_id, actor=actor)
         else:
-            manifest.release(connection, backup_id)
+            held_by = manifest.release(connection, backup_id)
     except TenantMigrationError as error:
         audit.record(
             connection,
@@ -361,7 +371,14 @@ def _keep(connection: psycopg.Connection, backup_id: int, actor: str, operation:
             detail={**detail, "error": _sentence(error)},
         )
         raise
-    audit.record(connection, operation=operation, actor=actor, outcome=outcome, detail=detail)
+    audit.record(
+        connection,
+        operation=operation,
+        actor=actor,
+        outcome="succeeded",
+        detail={**detail, "held_by": held_by},
+    )
+    return held_by
 
 
 def _clear_abandoned(connection: psycopg.Connection, actor: str) -> None:

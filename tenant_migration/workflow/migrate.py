@@ -38,9 +38,11 @@ from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.model import CheckResult
 from tenant_migration.mapping.repository import mapped_tenants
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.drift import refuse_if_changed
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
+from tenant_migration.recovery.backups.manifest import note_run
 from tenant_migration.workflow.outcome import TableOutcome, describe_blocking, describe_waiting
 from tenant_migration.workflow.pairs import pair_states, tenants_waiting_for_parents
 from tenant_migration.workflow.selection import (
@@ -131,6 +133,7 @@ def begin(
     run = start_run(
         connection, plan, kind="migrate", selection=selection, actor=actor, dagster_run_id=dagster_run_id
     )
+    note_run(connection, run.run_id)
     audit.record(
         connection,
         operation="migrate",
@@ -409,8 +412,8 @@ def _what_is_missing(
     """Return why the table is not completed, or None: every tenant is, and no check stands against it."""
     unfinished = sorted(tenant for tenant, state in states.items() if state != State.COMPLETED.value)
     reasons = [
-        f"{result.rows_quarantined:,} rows in quarantine" if result.rows_quarantined else "",
-        f"{result.rows_remaining:,} rows remain" if result.rows_remaining else "",
+        f"{counted(result.rows_quarantined, 'row')} in quarantine" if result.rows_quarantined else "",
+        f"{counted(result.rows_remaining, 'row')} without an organization" if result.rows_remaining else "",
         describe_blocking(after),
         describe_waiting(waiting),
         f"not completed: {shortened(unfinished)}" if unfinished else "",

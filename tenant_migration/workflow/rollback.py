@@ -31,6 +31,7 @@ from tenant_migration.errors import (
     TenantMigrationError,
 )
 from tenant_migration.integrity.model import CheckResult
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.drop_created import drop_column_and_claims, drop_foreign_key_and_index
@@ -233,7 +234,9 @@ class _TableWork:
                 self._fail_spoilt(free, checks)
         states = self._states(pairs)
         reasons = [
-            f"{result.rows_failed:,} rows could not be reset" if result and result.rows_failed else "",
+            f"{counted(result.rows_failed, 'row')} could not be reset"
+            if result and result.rows_failed
+            else "",
             describe_blocking(checks),
             _describe(waiting),
             _describe_lost(lost),
@@ -528,8 +531,8 @@ def _describe_lost(lost: dict[str, int]) -> str:
     if not lost:
         return ""
     return (
-        f"the journal does not name {sum(lost.values()):,} rows of {shortened(sorted(lost))} that were "
-        "recorded as migrated. Give a backup from before the migration: rollback --from-backup ID"
+        f"the journal does not name {counted(sum(lost.values()), 'row')} of {shortened(sorted(lost))} that "
+        "were recorded as migrated. Give a backup from before the migration: rollback --from-backup ID"
     )
 
 

@@ -165,8 +165,14 @@ INSERT INTO public.slow SELECT 'alpha', ROW('street ' || i)::public.place FROM g
 @pytest.mark.parametrize(
     ("stop", "message"),
     [
-        ("UPDATE tenant_migration.settings SET emergency_stop = true", "emergency switch"),
-        ("UPDATE tenant_migration.runs SET state = 'cancelled' WHERE state = 'running'", "cancelled"),
+        (
+            "UPDATE tenant_migration.settings SET emergency_stop = true",
+            "emergency switch; nothing of it is kept",
+        ),
+        (
+            "UPDATE tenant_migration.runs SET state = 'cancelled' WHERE state = 'running'",
+            "cancelled; nothing of it is kept",
+        ),
     ],
     ids=["emergency", "cancel"],
 )
@@ -198,9 +204,10 @@ def test_a_running_backup_is_stopped_on_the_server(
 def test_no_backup_starts_while_the_emergency_switch_is_set(claims: Claims) -> None:
     world = claims(70)
     world.sql("UPDATE tenant_migration.settings SET emergency_stop = true")
-    with pytest.raises(RunStopped, match="resume"):
+    with pytest.raises(Refused, match=r"the emergency switch is set.*nothing may start.*resume"):
         back_up(world)
     assert_nothing_is_left(world)
+    assert world.one("SELECT count(*) FROM tenant_migration.backups") == 0
     world.sql("UPDATE tenant_migration.settings SET emergency_stop = false")
     assert back_up(world).verified
 

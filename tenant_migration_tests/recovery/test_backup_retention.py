@@ -19,7 +19,7 @@ from tenant_migration.workflow.backup import (
     release,
     take_backup,
 )
-from tenant_migration.workflow.migrate import Scope, migrate, resolve_scope
+from tenant_migration.workflow.migrate import Scope, abort, begin, migrate, resolve_scope
 from tenant_migration_tests.backfill.conftest import ACTOR, TENANTS, World
 from tenant_migration_tests.recovery.backup_scene import (
     TABLE,
@@ -39,9 +39,14 @@ Claims = Callable[[int], World]
 def age(world: World, backup: Backup, days: float) -> None:
     """Let a backup have been made so many days earlier."""
     world.sql(
-        "UPDATE tenant_migration.backups SET created_at = created_at - %s * interval '1 day',"
-        " relied_on_at = relied_on_at - %s * interval '1 day' WHERE backup_id = %s",
+        "UPDATE tenant_migration.backups SET created_at = created_at - %s * interval '1 day'"
+        " WHERE backup_id = %s",
         days,
+        backup.backup_id,
+    )
+    world.sql(
+        "UPDATE tenant_migration.relied_on_backups SET relied_on_at = relied_on_at - %s * interval '1 day'"
+        " WHERE backup_id = %s",
         days,
         backup.backup_id,
     )
@@ -82,7 +87,7 @@ def test_young_backups_stay_and_old_ones_go(claims: Claims) -> None:
         younger.backup_id: "younger than 14 days",
         newest.backup_id: "younger than 14 days",
     }
-    assert cleanup(world, 1) == {younger.backup_id: None, newest.backup_id: "younger than 1 days"}
+    assert cleanup(world, 1) == {younger.backup_id: None, newest.backup_id: "younger than 1 day"}
     assert cleanup(world, 0) == {newest.backup_id: None}
     assert backup_relations(world) == []
 
@@ -235,7 +240,7 @@ def test_a_tenants_own_backup_is_needed_for_that_tenant(claims: Claims) -> None:
         assert backup.verified
     kept = cleanup(world, 0)
     assert kept[of_beta.backup_id] is None
-    assert kept[of_alpha.backup_id] == f"a rollback could still need it: {TABLE} (1 migrated tenants)"
+    assert kept[of_alpha.backup_id] == f"a rollback could still need it: {TABLE} (1 migrated tenant)"
 
 
 def test_an_unverified_backup_does_not_stand_in_for_a_sound_one(claims: Claims) -> None:
@@ -283,7 +288,7 @@ def test_a_migration_takes_the_covering_backup_or_a_new_one(claims: Claims) -> N
     assert before() == (1, True)
     assert before() == (1, False)
     assert before(["alpha"]) == (1, False), "a whole table covers its tenants"
-    assert cleanup(world, 0) == {1: "a migration that just started counts on it"}
+    assert cleanup(world, 0) == {1: "a migration that is about to start counts on it"}
     migrate_claims(world, ["alpha"])
     assert before(["beta"]) == (1, False), "nothing was done to beta"
     assert before(["alpha"]) == (2, True), "alpha was migrated since"
@@ -292,6 +297,21 @@ def test_a_migration_takes_the_covering_backup_or_a_new_one(claims: Claims) -> N
     roll_back(world, TABLE, tenants=["alpha"])
     assert before(["alpha"]) == (4, True), "alpha was rolled back since"
     assert before(["beta"]) == (3, False)
+
+
+def test_a_backup_is_counted_on_until_the_migration_has_ended(claims: Claims) -> None:
+    world = claims(140)
+    plan, scope = world.plan(), scope_of(world)
+    backup, _ = backup_before(world.connection, world.config, plan, scope, actor=ACTOR)
+    world.sql(
+        "INSERT INTO tenant_migration.relied_on_backups (backup_id, host, process_id) VALUES (%s, 'dead', 1)",
+        backup.backup_id,
+    )
+    run = begin(world.connection, world.config, plan, scope, actor=ACTOR)
+    age(world, backup, 400)
+    assert cleanup(world, 0) == {backup.backup_id: f"run {run.run_id}, which has not ended, counts on it"}
+    abort(world.connection, run, RuntimeError("nothing was written"))
+    assert cleanup(world, 0) == {backup.backup_id: None}
 
 
 def test_a_pair_whose_process_died_is_covered_by_nothing(claims: Claims) -> None:

@@ -197,8 +197,11 @@ def fail_abandoned(connection: psycopg.Connection) -> list[tuple[int, int]]:
         return connection.execute(_ABANDONED, reason).fetchall()
 
 
-def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
+def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> str:
     """Keep a backup whatever its age.
+
+    Returns:
+        Who holds it: whoever asked first.
 
     Raises:
         Refused: there is no such backup.
@@ -207,36 +210,61 @@ def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
         row = connection.execute(
             "UPDATE tenant_migration.backups SET held_by = coalesce(held_by, %s),"
             " held_at = coalesce(held_at, clock_timestamp())"
-            " WHERE backup_id = %s AND state = 'complete' RETURNING backup_id",
+            " WHERE backup_id = %s AND state = 'complete' RETURNING held_by",
             (actor, backup_id),
         ).fetchone()
     _refuse_unknown(row, backup_id)
+    return actor if row is None else str(row[0])
 
 
-def release(connection: psycopg.Connection, backup_id: int) -> None:
+def release(connection: psycopg.Connection, backup_id: int) -> str | None:
     """Let a held backup age again; one that is not held stays as it is.
+
+    Returns:
+        Who held it; None: nobody.
 
     Raises:
         Refused: there is no such backup.
     """
     with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
         row = connection.execute(
-            "UPDATE tenant_migration.backups SET held_by = NULL, held_at = NULL"
-            " WHERE backup_id = %s AND state = 'complete' RETURNING backup_id",
+            "SELECT held_by FROM tenant_migration.backups WHERE backup_id = %s AND state = 'complete'"
+            " FOR NO KEY UPDATE",
             (backup_id,),
         ).fetchone()
-    _refuse_unknown(row, backup_id)
+        _refuse_unknown(row, backup_id)
+        connection.execute(
+            "UPDATE tenant_migration.backups SET held_by = NULL, held_at = NULL WHERE backup_id = %s",
+            (backup_id,),
+        )
+    return None if row is None else row[0]
 
 
 def rely_on(connection: psycopg.Connection, backup_id: int) -> bool:
-    """Note that a migration is about to start that counts on the backup; False when it is gone."""
+    """Note that this process is about to start a migration that counts on the backup; False: it is gone."""
     with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
         row = connection.execute(
-            "UPDATE tenant_migration.backups SET relied_on_at = clock_timestamp()"
-            " WHERE backup_id = %s AND state = 'complete' RETURNING backup_id",
+            "SELECT FROM tenant_migration.backups WHERE backup_id = %s AND state = 'complete'"
+            " FOR NO KEY UPDATE",
             (backup_id,),
         ).fetchone()
+        if row is not None:
+            connection.execute(
+                "INSERT INTO tenant_migration.relied_on_backups (backup_id, host, process_id)"
+                " VALUES (%s, %s, %s)",
+                (backup_id, socket.gethostname(), os.getpid()),
+            )
     return row is not None
+
+
+def note_run(connection: psycopg.Connection, run_id: int) -> None:
+    """Note that this run is what this process was about to start: what it counts on is kept until its end."""
+    with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
+        connection.execute(
+            "UPDATE tenant_migration.relied_on_backups SET run_id = %s"
+            " WHERE run_id IS NULL AND host = %s AND process_id = %s",
+            (run_id, socket.gethostname(), os.getpid()),
+        )
 
 
 def note_directory(connection: psycopg.Connection, backup_id: int, directory: str) -> None:

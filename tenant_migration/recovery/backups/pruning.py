@@ -7,6 +7,7 @@ from psycopg import sql
 
 from tenant_migration.backfill.journal_sql import journal_name
 from tenant_migration.database.connection import transaction
+from tenant_migration.recovery.backups.retention import BEGUN_WITHIN
 
 _BATCHES_AT_ONCE = 500
 """Some 10 MB of rows in each transaction."""
@@ -28,6 +29,19 @@ _LEFT_ALONE = """
 DELETE FROM tenant_migration.left_alone AS a USING tenant_migration.runs AS r
 WHERE r.run_id = a.run_id AND r.finished_at IS NOT NULL
   AND a.recorded_at < clock_timestamp() - make_interval(days => %s)"""
+
+
+_RELIANCES = """
+DELETE FROM tenant_migration.relied_on_backups AS u
+WHERE CASE WHEN u.run_id IS NULL THEN u.relied_on_at < clock_timestamp() - %s::interval
+           ELSE EXISTS (SELECT FROM tenant_migration.runs AS r
+                        WHERE r.run_id = u.run_id AND r.finished_at IS NOT NULL) END"""
+
+
+def prune_reliances(connection: psycopg.Connection) -> None:
+    """Forget who counted on a backup, where that migration has ended or never began."""
+    with transaction(connection, lock_timeout_ms=5_000):
+        connection.execute(_RELIANCES, (BEGUN_WITHIN,))
 
 
 def prune_journals(connection: psycopg.Connection, *, days: int, dry_run: bool) -> int:

@@ -20,6 +20,7 @@ from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State
 from tenant_migration.database.connection import bring_to_rest, transaction
 from tenant_migration.errors import TenantMigrationError, UnknownTenant
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.results import PreviousValues, RollbackResult
@@ -195,7 +196,7 @@ def _roll_back(work: Work, started: float) -> RollbackResult:
     )
     outcome.end_pairs(work, pairs, still_open)
     state = State.FAILED if still_open else State.ROLLED_BACK
-    reason = f"{result.rows_failed:,} rows could not be reset" if still_open else None
+    reason = f"{counted(result.rows_failed, 'row')} could not be reset" if still_open else None
     outcome.set_table_state(work, state, reason)
     work.report()
     return result

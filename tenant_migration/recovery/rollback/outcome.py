@@ -11,6 +11,7 @@ from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.states import State, set_pair_states, set_table_run_state
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import OperationFailed
+from tenant_migration.planning.counted import counted
 from tenant_migration.recovery.results import LeftAlone
 from tenant_migration.recovery.rollback.work import Work
 
@@ -155,7 +156,7 @@ def end_pairs(work: Work, pairs: Sequence[int], failed: Mapping[int, int]) -> No
             work,
             [number for number in pairs if failed.get(number) == amount],
             State.FAILED,
-            f"{work.name}: {amount:,} rows could not be reset; `rollback` lists them with the reason",
+            f"{work.name}: {counted(amount, 'row')} could not be reset; `rollback` lists them and why",
             rows_migrated=failed,
             rows_kept={},
         )
