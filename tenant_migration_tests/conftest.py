@@ -37,9 +37,15 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
 
 
 @pytest.fixture
-def database(server: Server) -> Iterator[str]:
+def database_template() -> str:
+    """Name of the database that `database` copies; a folder's own fixture of this name gives a filled one."""
+    return "template1"
+
+
+@pytest.fixture
+def database(server: Server, database_template: str) -> Iterator[str]:
     """URL of a fresh database, as its owner."""
-    name = server.create_database()
+    name = server.create_database(database_template)
     yield server.url(name)
     server.drop_database(name)
 

@@ -21,7 +21,7 @@ from tenant_migration.recovery.rollback.entries_sql import Entries
 from tenant_migration_tests import servers as real_servers
 from tenant_migration_tests.backfill.conftest import World
 from tenant_migration_tests.recovery.live_application import create
-from tenant_migration_tests.recovery.machine import TENANTS, RecoveryMachine
+from tenant_migration_tests.recovery.machine import SCHEMAS, SETTINGS, TENANTS, RecoveryMachine
 from tenant_migration_tests.servers import Server, Servers
 
 Step = Callable[[RecoveryMachine], None]
@@ -41,16 +41,17 @@ def template(server: Server) -> Iterator[str]:
 
 
 def make_template(server: Server) -> str:
-    """Make a database with the tool, two tenants, and the application's empty table."""
+    """Make a database with the tool, two tenants, and the application's empty table with its plan."""
     name = server.create_database()
     with connect(server.url(name)) as connection:
         connection.execute(
             "CREATE TABLE public.organizations (id uuid PRIMARY KEY, parent_id uuid, slug text, name text)"
         )
-        world = World(server.url(name), connection)
+        world = World(server.url(name), connection, SCHEMAS)
         install(connection, world.config)
         world.add_tenants(TENANTS)
         create(connection, TENANTS, 0)
+        world.plan(**SETTINGS)
     return name
 
 
