@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from tenant_migration.orchestration.assets import table_assets
-from tenant_migration.orchestration.external import external_specs, mapping_complete_check
+from tenant_migration.orchestration.external import external_specs, mapping_checks
 from tenant_migration.orchestration.jobs import jobs
 from tenant_migration.orchestration.open_run import open_run_resource
 from tenant_migration.orchestration.resources import Database
@@ -21,7 +21,7 @@ def build_definitions(plan: Plan | None) -> dg.Definitions:
     )
     return dg.Definitions(
         assets=assets,
-        asset_checks=[] if plan is None else [mapping_complete_check(plan)],
+        asset_checks=[] if plan is None else mapping_checks(plan),
         jobs=jobs(plan),
         schedules=schedules(plan),
         sensors=sensors(plan),

@@ -23,9 +23,9 @@ from tenant_migration.orchestration.build import build_definitions
 from tenant_migration.orchestration.config import (
     BackupAllConfig,
     BackupCleanupConfig,
+    ChecksConfig,
     MigrateAllConfig,
     RollbackAllConfig,
-    TablesConfig,
 )
 from tenant_migration.orchestration.instance import shared_instance
 from tenant_migration.orchestration.listeners import BackupCallback, Listener, registered
@@ -176,16 +176,28 @@ def run_backup_cleanup(url: str, config: MigrationConfig, *, days: int | None = 
     return listener.cleanup
 
 
-def run_validate(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
+def run_validate(
+    url: str,
+    config: MigrationConfig,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+) -> Report:
     """Run the checks before a migration, as a run of `validate_all`; return the JSON report in any case."""
-    return _report(
-        _run(url, config, "validate_all", "run_validate_all", TablesConfig(tables=list(tables or ())))
-    )
+    asked = ChecksConfig(tables=list(tables or ()), tenants=list(tenants or ()))
+    return _report(_run(url, config, "validate_all", "run_validate_all", asked))
 
 
-def run_verify(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
+def run_verify(
+    url: str,
+    config: MigrationConfig,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+) -> Report:
     """Run the checks after a migration, as a run of `verify_all`; return the JSON report in any case."""
-    return _report(_run(url, config, "verify_all", "run_verify_all", TablesConfig(tables=list(tables or ()))))
+    asked = ChecksConfig(tables=list(tables or ()), tenants=list(tenants or ()))
+    return _report(_run(url, config, "verify_all", "run_verify_all", asked))
 
 
 def _report(listener: Listener) -> Report:

@@ -20,9 +20,14 @@ from tenant_migration.backfill.runs import Run
 from tenant_migration.errors import PlanOutdated, Refused
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.backup_first import back_up_before
-from tenant_migration.orchestration.checks import Verdict
+from tenant_migration.orchestration.check_metadata import check_table
+from tenant_migration.orchestration.checks import VALIDATION, Verdict
 from tenant_migration.orchestration.config import MigrateAllConfig
-from tenant_migration.orchestration.external import MAPPING_COMPLETE, judge_mappings
+from tenant_migration.orchestration.external import (
+    MAPPING_COMPLETE,
+    judge_database_before,
+    judge_mappings,
+)
 from tenant_migration.orchestration.listeners import listener_of
 from tenant_migration.orchestration.names import POOL, mappings_key, op_name, table_key
 from tenant_migration.orchestration.open_run import OpenRun
@@ -99,6 +104,7 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
                 scope = _scope(opened, stored, config, known)
             except Refused:
                 recorder.verdict(judge_mappings(opened, stored))
+                recorder.verdict(judge_database_before(opened, stored))
                 raise
             if (
                 scope.tenants is None
@@ -106,6 +112,7 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
                 and not config.skip_validation
             ):
                 recorder.verdict(Verdict(MAPPING_COMPLETE, True, "every tenant with rows has a mapping"))
+                recorder.verdict(Verdict(VALIDATION, True, "nothing stands against the database as a whole"))
             if not config.skip_backup:
                 back_up_before(opened, stored, scope)
             run = begin(
@@ -206,9 +213,7 @@ def _migrate_and_record(
             progress=opened.progress,
         )
     recorder.outcome(outcome)
-    context.add_output_metadata(
-        metadata.of_outcome(outcome) | metadata.check_table([*outcome.before, *outcome.after])
-    )
+    context.add_output_metadata(metadata.of_outcome(outcome) | check_table([*outcome.before, *outcome.after]))
     listener = listener_of(context.run.tags)
     if listener is not None:
         listener.outcomes.append(outcome)

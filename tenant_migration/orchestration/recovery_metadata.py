@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from tenant_migration.orchestration.metadata import Metadata, check_table, markdown_list, markdown_table
+from tenant_migration.orchestration.check_metadata import check_table
+from tenant_migration.orchestration.metadata import Metadata, markdown_list, markdown_table
 from tenant_migration.recovery.results import Backup, Cleanup, LeftAlone, RollbackResult
 from tenant_migration.workflow.emergency_outcome import EmergencyOutcome
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome

@@ -13,9 +13,12 @@ from tenant_migration.database import audit
 from tenant_migration.database.install import require_installed
 from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
+from tenant_migration.integrity.by_tenant import grid
 from tenant_migration.integrity.model import CheckResult, Phase
 from tenant_migration.integrity.report import build_report, store_report
+from tenant_migration.mapping.repository import mapped_tenants
 from tenant_migration.planning.model import Plan
+from tenant_migration.workflow.pairs import pair_states
 from tenant_migration.workflow.selection import select_tables, select_tenants
 
 Report = dict[str, Any]
@@ -109,6 +112,8 @@ def _run(
     if on_results is not None:
         on_results(results)
     report = build_report(results, phase)
+    report["database"] = plan.database
+    report["byTenant"] = _by_tenant(connection, config, plan, results, phase, chosen, selected)
     store_report(connection, report, None)
     audit.record(
         connection,
@@ -124,3 +129,22 @@ def _run(
         detail={"tables": chosen, "tenants": selected},
     )
     return report
+
+
+def _by_tenant(
+    connection: psycopg.Connection,
+    config: MigrationConfig,
+    plan: Plan,
+    results: Sequence[CheckResult],
+    phase: Phase,
+    tables: Sequence[str] | None,
+    tenants: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Return the report's grid of tables and tenants."""
+    names = [table.qualified_name for table in plan.tables] if tables is None else tables
+    return grid(
+        results,
+        tables=names,
+        tenants=mapped_tenants(connection, config.interface_schema) if tenants is None else tenants,
+        states=pair_states(connection, names) if phase == "post-migration" else None,
+    )

@@ -110,7 +110,10 @@ def test_every_table_has_both_gates_by_tenant_and_the_mappings_one_for_all() -> 
     tenants = dg.DynamicPartitionsDefinition(name="tenants")
     names = ["profiles", "claims", "teams", "members"]
     assert checks == {
-        "public/tenant_org_mappings:mapping_complete": None,
+        **{
+            f"public/tenant_org_mappings:{check}": None
+            for check in ("mapping_complete", "validation", "verification")
+        },
         **{f"public/{name}:{check}": tenants for name in names for check in ("validation", "verification")},
     }
 

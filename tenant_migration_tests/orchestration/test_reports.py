@@ -50,7 +50,7 @@ def test_validate_fails_for_a_tenant_without_mapping(
     assert status == "fail"
 
 
-def test_the_check_of_the_mappings_runs_on_its_own(
+def test_the_checks_on_the_mappings_run_on_their_own(
     app: App,
     dagster: Dagster,
     tmp_path: Path,
@@ -60,17 +60,30 @@ def test_the_check_of_the_mappings_runs_on_its_own(
     job = dg.define_asset_job("only_checks", selection=selection)
     definitions = dg.Definitions.merge(dagster.definitions, dg.Definitions(jobs=[job]))
 
-    def run() -> list[dg.AssetCheckEvaluation]:
+    def run() -> dict[str, dg.AssetCheckEvaluation]:
         done = definitions.resolve_job_def("only_checks").execute_in_process(
             instance=dagster.instance, run_config=QUIET
         )
-        return list(done.get_asset_check_evaluations())
+        return {evaluation.check_name: evaluation for evaluation in done.get_asset_check_evaluations()}
 
-    assert [evaluation.passed for evaluation in run()] == [True]
+    names = {"mapping_complete", "validation", "verification"}
+    assert {name: evaluation.passed for name, evaluation in run().items()} == dict.fromkeys(names, True)
     write_config(tmp_path, monkeypatch, [])
-    [evaluation] = run()
-    assert not evaluation.passed
-    assert UNMAPPED_TENANT in (evaluation.description or "")
+    unmapped = run()
+    assert {name for name, evaluation in unmapped.items() if not evaluation.passed} == {"mapping_complete"}
+    assert UNMAPPED_TENANT in (unmapped["mapping_complete"].description or "")
+    turn_the_hierarchy_into_a_circle(app)
+    circle = run()
+    assert not circle["validation"].passed
+    assert not circle["verification"].passed
+    assert "circular" in (circle["validation"].description or "").lower()
+
+
+def turn_the_hierarchy_into_a_circle(app: App) -> None:
+    app.execute(
+        "UPDATE organizations SET parent_id = (SELECT id FROM organizations WHERE parent_id = o.id LIMIT 1)"
+        " FROM organizations o WHERE o.parent_id IS NULL AND organizations.id = o.id"
+    )
 
 
 def test_validate_for_one_tenant_reports_on_its_partition_alone(app: App, dagster: Dagster) -> None:
