@@ -33,14 +33,6 @@ def application(connection: psycopg.Connection) -> Application:
     return Application(connection)
 
 
-@pytest.fixture
-def migrated(allowed: CommandLine) -> CommandLine:
-    """The command line on the sample with everything migrated."""
-    result = allowed("migrate", "--skip-backup")
-    assert result.exit_code == 0, result.stderr
-    return allowed
-
-
 def original_columns(connection: psycopg.Connection) -> list[tuple[object, ...]]:
     """A checksum of every column that was there before, over every row of every table."""
     found: list[tuple[object, ...]] = []
