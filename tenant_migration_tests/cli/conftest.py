@@ -1,8 +1,8 @@
 """The Union Claims sample in a fresh database, and the command line as people call it.
 
 The stages of the workflow (sample, installed, mapped, planned, migrated) are made once, by the commands
-themselves, and copied for each test. One version of the server is enough here: what the command line says does
-not depend on it, and what it calls has tests of its own on every version.
+themselves, and copied for each test. One version of the server is enough here: what the command line says
+does not depend on it, and what it calls has tests of its own on every version.
 """
 
 from __future__ import annotations
