@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tenant_migration.integrity.contents import NO_CONTENTS, read_contents
 from tenant_migration.integrity.scope import MIGRATED_STATES, TableFacts, UniqueIndex
 from tenant_migration.integrity.sources.tables import mappings
 from tenant_migration.planning.model import Plan, Relation, TablePlan
@@ -92,6 +93,7 @@ def read_facts(
     columns = [column for table in tables for column in (table.tenant_column, *table.key_columns)]
     types = sorted({column.quoted_type for column in columns})
     equality_by_type: dict[str, str] = dict(connection.execute(_EQUALITIES, [types]).fetchall())
+    contents = read_contents(connection, tables)
     found = {}
     for (
         number,
@@ -103,6 +105,7 @@ def read_facts(
         *counts,
     ) in connection.execute(_TABLES, given):
         recorded_pairs, completed_pairs, recorded_rows, kept_rows = counts
+        written = contents.get(tables[number - 1].qualified_name, NO_CONTENTS)
         found[tables[number - 1].qualified_name] = TableFacts(
             table_id=table_id,
             organization_column_exists=has_column,
@@ -115,6 +118,9 @@ def read_facts(
             columns=tuple(live_columns or ()),
             unique_indexes=tuple(tenant_indexes.get(number, ())),
             organization_indexes=tuple(organization_indexes.get(number, ())),
+            contents=written.forms,
+            contents_missing=written.missing,
+            runs_that_only_fill=written.runs_that_only_fill,
             equality_by_type=equality_by_type,
         )
     return found

@@ -162,6 +162,8 @@ def _judged(
         reproduce = question.wrong_rows.as_string(connection) if question.wrong_rows else None
         judged = replace(judged, outcome=Outcome.FAILED, examples=tuple(examples), reproduce=reproduce)
         return _with_remark(judged, question.remark(details))
+    if rows_checked == 0 and details.get("skipped"):
+        return replace(judged, outcome=Outcome.SKIPPED, reason=details["skipped"], details={})
     if rows_checked == 0 and expected:
         return replace(
             judged,

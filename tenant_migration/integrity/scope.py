@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
+from tenant_migration.catalog.row_hash import HashPart
 from tenant_migration.planning.model import ColumnRef, OrganizationsRef, Plan, Relation, TablePlan
 
 MIGRATED_STATES = ("verifying", "completed")
@@ -28,6 +29,14 @@ class UniqueIndex:
     """All but that column."""
     predicate: str | None
     nulls_distinct: bool
+
+
+@dataclass(frozen=True)
+class ContentForm:
+    """One way in which fingerprints of a table were taken."""
+
+    run_ids: tuple[int, ...]
+    parts: tuple[HashPart, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,12 @@ class TableFacts:
     """Those with the tenant column."""
     organization_indexes: tuple[UniqueIndex, ...] = ()
     """Those with the organization column."""
+    contents: tuple[ContentForm, ...] = ()
+    """How runs took the fingerprints in the journal, the newest first; empty: there are none to compare."""
+    contents_missing: str = ""
+    """Why there are none."""
+    runs_that_only_fill: tuple[int, ...] = ()
+    """Runs that replaced no value, so that no entry of theirs has one to bring back."""
     equality_by_type: Mapping[str, str] = field(default_factory=dict)
     """Quoted type -> its own `=`, with the schema. Under our search path a bare one between values of an
     extension's type (citext) would be that of text."""
