@@ -19,6 +19,7 @@ from tenant_migration.cli.output import console, glyphs
 from tenant_migration.cli.progress_display import progress_display
 from tenant_migration.cli.target import Target, place_of, target_options
 from tenant_migration.config import actor
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import check_server
 from tenant_migration.errors import PlanOutdated, Refused, TenantMigrationError
 from tenant_migration.planning.counted import counted
@@ -96,7 +97,10 @@ def _migrate(target: Target, request: Request) -> None:
     from tenant_migration.planning.storage import store_plan  # noqa: PLC0415
     from tenant_migration.workflow.prepare import find_or_build_plan  # noqa: PLC0415
 
-    with target.connection() as connection:
+    with (
+        target.connection() as connection,
+        attempt(connection, "migrate", actor=actor(), tables=request.tables, tenants=request.tenants),
+    ):
         check_server(connection, writes=True)
         plan, is_stored = find_or_build_plan(connection, target.config)
         tables, tenants = _selected(connection, target, plan, request)

@@ -32,7 +32,7 @@ def discover_job(*, has_plan: bool) -> dg.JobDefinition:
 @dg.op(name="store_new_plan", out={"result": dg.Out(dg.Nothing)})
 def store_new_plan(context: dg.OpExecutionContext, database: Database) -> None:
     """Build the plan from the database as it is now and store it."""
-    with session(context, database) as opened:
+    with session(context, database) as opened, opened.attempt("plan"):
         opened.sync_partitions()
         plan = build_plan(opened.connection, opened.config)
         refuse_database_hazards(plan)

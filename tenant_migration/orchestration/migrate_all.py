@@ -35,7 +35,15 @@ from tenant_migration.orchestration.record import Recorder
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import Session, event_source, planned_table, session
 from tenant_migration.planning.model import Plan, TablePlan
-from tenant_migration.workflow.migrate import Scope, abort, attempt_table, begin, end, resolve_scope
+from tenant_migration.workflow.migrate import (
+    OPERATION,
+    Scope,
+    abort,
+    attempt_table,
+    begin,
+    end,
+    resolve_scope,
+)
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.selection import shortened
 
@@ -98,14 +106,15 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
             if config.dry_run:
                 stored = opened.plan_to_read()
                 return Started(stored, _scope(opened, stored, config, known), None, config.skip_validation)
-            stored = opened.plan_to_write(tables=config.tables or None, tenants=config.tenants or None)
-            opened.sync_partitions()
-            try:
-                scope = _scope(opened, stored, config, known)
-            except Refused:
-                recorder.verdict(judge_mappings(opened, stored))
-                recorder.verdict(judge_database_before(opened, stored))
-                raise
+            with opened.attempt(OPERATION, tables=config.tables, tenants=config.tenants):
+                stored = opened.plan_to_write(tables=config.tables or None, tenants=config.tenants or None)
+                opened.sync_partitions()
+                try:
+                    scope = _scope(opened, stored, config, known)
+                except Refused:
+                    recorder.verdict(judge_mappings(opened, stored))
+                    recorder.verdict(judge_database_before(opened, stored))
+                    raise
             if (
                 scope.tenants is None
                 and len(scope.tables) == len(stored.tables)
@@ -113,8 +122,9 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
             ):
                 recorder.verdict(Verdict(MAPPING_COMPLETE, True, "every tenant with rows has a mapping"))
                 recorder.verdict(Verdict(VALIDATION, True, "nothing stands against the database as a whole"))
-            if not config.skip_backup:
-                back_up_before(opened, stored, scope)
+            with opened.attempt(OPERATION, tables=config.tables, tenants=config.tenants):
+                if not config.skip_backup:
+                    back_up_before(opened, stored, scope)
             run = begin(
                 opened.connection,
                 opened.config,

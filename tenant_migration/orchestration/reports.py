@@ -118,7 +118,8 @@ def _run_checks(
 ) -> Findings:
     results: list[CheckResult] = []
     operation: Callable[..., Report] = validate if gate == VALIDATION else verify
-    with session(context, database) as opened:
+    name = "validate" if gate == VALIDATION else "verify"
+    with session(context, database) as opened, opened.attempt(name, tables=tables, tenants=tenants):
         plan = opened.plan_to_write(tables=tables, tenants=tenants)
         opened.sync_partitions()
         report = operation(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 import psycopg
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
+from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import NoPlan, Refused
 from tenant_migration.planning.model import Plan, TablePlan
+
+OPERATION = "plan"
+"""In the audit log."""
 
 _LOCK_TIMEOUT_MS = 5_000
 
@@ -75,7 +81,7 @@ def store_plan(connection: psycopg.Connection[Any], plan: Plan, actor: str) -> i
         2. Refuse when a table with migrated rows would get another key or organization column.
         3. Insert the plan; when the newest one has the same hash, refresh that one instead.
         4. Insert or update the managed tables (their ids stay), retire those that are gone.
-        5. Replace the relations, update the settings.
+        5. Replace the relations, update the settings, write the audit record.
 
     Returns:
         The plan's number.
@@ -85,7 +91,11 @@ def store_plan(connection: psycopg.Connection[Any], plan: Plan, actor: str) -> i
         Refused: step 2.
     """
     require_installed(connection)
-    with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
+    started = time.monotonic()
+    with (
+        attempt(connection, OPERATION, actor=actor),
+        transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS),
+    ):
         connection.execute("LOCK TABLE tenant_migration.managed_tables IN SHARE ROW EXCLUSIVE MODE")
         _refuse_changed_columns(connection, plan)
         plan_id = _insert_plan(connection, plan, actor)
@@ -94,6 +104,15 @@ def store_plan(connection: psycopg.Connection[Any], plan: Plan, actor: str) -> i
         connection.execute(_RETIRE, _names(plan))
         _replace_relations(connection, plan)
         connection.execute(_UPDATE_SETTINGS, _settings_row(plan))
+        audit.record(
+            connection,
+            operation=OPERATION,
+            actor=actor,
+            outcome="completed",
+            counts={"tables": len(plan.tables)},
+            duration_ms=(time.monotonic() - started) * 1000,
+            detail={"plan_id": plan_id},
+        )
     return plan_id
 
 

@@ -16,6 +16,7 @@ from tenant_migration.backfill.states import State
 from tenant_migration.backfill.stop import refuse_while_emergency
 from tenant_migration.config import BackupsConfig, MigrationConfig
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, note_recorded
 from tenant_migration.database.connection import transaction, usable
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import DatabaseUnavailable, OperationFailed, RunStopped, TenantMigrationError
@@ -41,6 +42,10 @@ from tenant_migration.workflow.migrate import Scope
 from tenant_migration.workflow.selection import select_tables, select_tenants
 
 _log = logging.getLogger(__name__)
+
+OPERATION = "backup"
+CLEANUP = "backup cleanup"
+"""Names in the audit log."""
 
 
 def take_backup(
@@ -80,8 +85,9 @@ def take_backup(
         RunStopped: cancelled, or the emergency switch was set meanwhile.
         OperationFailed, psycopg.Error: nothing was kept of it; or it could not be exported, then it says so.
     """
-    chosen = select_tables(plan, tables)
-    selected = select_tenants(connection, config, tenants)
+    with attempt(connection, OPERATION, actor=actor, tables=tables, tenants=tenants):
+        chosen = select_tables(plan, tables)
+        selected = select_tenants(connection, config, tenants)
     work = _Taking(connection, config, actor, [table.qualified_name for table in chosen], selected)
     try:
         work.clear_abandoned()
@@ -168,6 +174,7 @@ class _Taking:
                 if self._registered is not None:
                     manifest.fail(connection, self._registered, state=state, reason=_sentence(error))
                 self._record(connection, state.value, None, {"error": _sentence(error)})
+            note_recorded(error, OPERATION)
         except (psycopg.Error, DatabaseUnavailable) as another:
             _log.warning("the end of a backup could not be recorded: %s", another)
 
@@ -186,7 +193,7 @@ class _Taking:
         registered = self._registered
         audit.record(
             connection,
-            operation="backup",
+            operation=OPERATION,
             actor=self._actor,
             outcome=outcome,
             run_id=registered.run_id if registered else None,
@@ -325,6 +332,7 @@ def cleanup_backups(
         pruned = prune_journals(connection, days=longest, dry_run=dry_run)
     except BaseException as error:
         _record_cleanup(connection, actor, started, longest, dropped, kept, pruned, error)
+        note_recorded(error, CLEANUP)
         raise
     if not dry_run:
         _record_cleanup(connection, actor, started, longest, dropped, kept, pruned, None)
@@ -414,7 +422,7 @@ def _record_cleanup(
         with usable(connection) as another:
             audit.record(
                 another,
-                operation="backup cleanup",
+                operation=CLEANUP,
                 actor=actor,
                 outcome="succeeded" if error is None else "failed",
                 counts={

@@ -18,12 +18,13 @@ from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.lease import KeepAlive
 from tenant_migration.backfill.results import ProgressCallback, Selection, TableResult
-from tenant_migration.backfill.runs import Run, finish_run, start_run
+from tenant_migration.backfill.runs import Run, finished_run, start_run
 from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State, set_pair_states
 from tenant_migration.backfill.stop import refuse_when_stopped, refuse_while_emergency
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, note_recorded
 from tenant_migration.database.connection import usable
 from tenant_migration.errors import (
     DatabaseUnavailable,
@@ -44,7 +45,7 @@ from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.backups.manifest import note_run
 from tenant_migration.workflow.outcome import TableOutcome, describe_blocking, describe_waiting
-from tenant_migration.workflow.pairs import pair_states, tenants_waiting_for_parents
+from tenant_migration.workflow.pairs import pair_states, tenants_in, tenants_waiting_for_parents
 from tenant_migration.workflow.selection import (
     add_parents,
     refuse_table_hazards,
@@ -54,6 +55,9 @@ from tenant_migration.workflow.selection import (
 )
 
 _log = logging.getLogger(__name__)
+
+OPERATION = "migrate"
+"""In the audit log."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +140,7 @@ def begin(
     note_run(connection, run.run_id)
     audit.record(
         connection,
-        operation="migrate",
+        operation=OPERATION,
         actor=actor,
         outcome="started",
         run_id=run.run_id,
@@ -179,7 +183,7 @@ def migrate_table(
         outcome = work.perform(tenants, skip_validation=skip_validation, progress=progress)
     except BaseException as error:
         with _note_of_failure(f"{table.qualified_name} of run {run.run_id}"):
-            work.end_validation(error)
+            work.end_checks(error)
             work.record(state_after(error).value, started, detail={"error": reason_of(error)})
         raise
     rows = outcome.result.rows_migrated if outcome.result else 0
@@ -326,10 +330,11 @@ class _TableWork:
     def _table_id(self, connection: psycopg.Connection) -> int:
         return table_ids(connection)[self.table.qualified_name]
 
-    def end_validation(self, error: BaseException) -> None:
-        """Let no tenant stay in the state of checks that ended without the backfill taking over."""
-        states = self._states_of(list(self.run.tenants))
-        left = [tenant for tenant, state in states.items() if state == State.VALIDATING.value]
+    def end_checks(self, error: BaseException) -> None:
+        """Let no tenant stay in the state of checks, before or after, that ended without a verdict."""
+        at_checks = (State.VALIDATING.value, State.VERIFYING.value)
+        with usable(self.connection) as connection:
+            left = tenants_in(connection, self._table_id(connection), self.run.run_id, at_checks)
         state = State.BLOCKED if isinstance(error, LeaseHeld) else state_after(error)
         self._set_states(left, state, reason_of(error))
 
@@ -345,7 +350,7 @@ class _TableWork:
         with usable(self.connection) as connection:
             audit.record(
                 connection,
-                operation="migrate table",
+                operation=f"{OPERATION} table",
                 actor=self.run.actor,
                 outcome=outcome,
                 run_id=self.run.run_id,
@@ -450,15 +455,16 @@ def migrate(
     `later_tables` are those that the caller starts afterwards, each in a run of its own, and only when their
     parents succeeded: children among them are blocked too, since they will not get to say so themselves.
     """
-    scope = resolve_scope(
-        connection,
-        config,
-        plan,
-        tables=tables,
-        tenants=tenants,
-        with_parents=with_parents,
-        skip_validation=skip_validation,
-    )
+    with attempt(connection, OPERATION, actor=actor, tables=tables, tenants=tenants):
+        scope = resolve_scope(
+            connection,
+            config,
+            plan,
+            tables=tables,
+            tenants=tenants,
+            with_parents=with_parents,
+            skip_validation=skip_validation,
+        )
     run = begin(connection, config, plan, scope, actor=actor, dagster_run_id=dagster_run_id)
     outcomes: list[TableOutcome] = []
     try:
@@ -503,6 +509,7 @@ def abort(connection: psycopg.Connection, run: Run, error: BaseException) -> Non
     """Close a run that could not go on, if the database can still be reached to say so."""
     with _note_of_failure(f"run {run.run_id}"):
         _close(connection, run, state_after(error), reason_of(error), detail={"error": reason_of(error)})
+        note_recorded(error, OPERATION)
 
 
 def _close(
@@ -514,11 +521,10 @@ def _close(
     counts: dict[str, int] | None = None,
     detail: dict[str, str] | None = None,
 ) -> None:
-    with usable(connection) as reachable:
-        finish_run(reachable, run, state, reason)
+    with usable(connection) as reachable, finished_run(reachable, run, state, reason):
         audit.record(
             reachable,
-            operation="migrate",
+            operation=OPERATION,
             actor=run.actor,
             outcome=state.value,
             run_id=run.run_id,

@@ -16,10 +16,11 @@ import psycopg
 
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.results import ProgressCallback, Selection
-from tenant_migration.backfill.runs import Run, finish_run
+from tenant_migration.backfill.runs import Run, finished_run
 from tenant_migration.backfill.states import State, set_pair_states
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, note_recorded
 from tenant_migration.database.connection import usable
 from tenant_migration.errors import (
     DatabaseUnavailable,
@@ -398,10 +399,28 @@ def end_rollback(connection: psycopg.Connection, run: Run, outcomes: Sequence[Ro
     _close(connection, run, state, reason, counts=counts, detail={"reason": reason} if reason else None)
 
 
+def record_nothing_left(connection: psycopg.Connection, scope: RollbackScope, *, actor: str) -> None:
+    """Write into the audit log that it was asked for, and that there was nothing to do."""
+    audit.record(
+        connection,
+        operation=OPERATION,
+        actor=actor,
+        outcome="completed",
+        tenant_id=_only(scope.tenants),
+        counts={"rows_restored": 0},
+        detail={
+            "tables": [table.qualified_name for table in scope.tables],
+            "tenants": None if scope.tenants is None else list(scope.tenants),
+            "reason": scope.nothing_left,
+        },
+    )
+
+
 def abort_rollback(connection: psycopg.Connection, run: Run, error: BaseException) -> None:
     """Close a run that could not go on, if the database can still be reached to say so."""
     with _note_of_failure(f"run {run.run_id}"):
         _close(connection, run, state_after(error), reason_of(error), detail={"error": reason_of(error)})
+        note_recorded(error, OPERATION)
 
 
 def rollback(
@@ -428,19 +447,21 @@ def rollback(
     Raises:
         UsageError, UnknownTable, UnknownTenant, Refused: as `resolve_rollback`; nothing was started.
     """
-    scope = resolve_rollback(
-        connection,
-        config,
-        plan,
-        tables=tables,
-        tenants=tenants,
-        with_children=with_children,
-        drop_created=drop_created,
-        from_backup=from_backup,
-        emergency=emergency,
-    )
+    with attempt(connection, OPERATION, actor=actor, tables=tables, tenants=tenants):
+        scope = resolve_rollback(
+            connection,
+            config,
+            plan,
+            tables=tables,
+            tenants=tenants,
+            with_children=with_children,
+            drop_created=drop_created,
+            from_backup=from_backup,
+            emergency=emergency,
+        )
     if scope.nothing_left is not None:
         _log.info("%s", scope.nothing_left)
+        record_nothing_left(connection, scope, actor=actor)
         return []
     run = begin_rollback(
         connection, config, plan, scope, actor=actor, dagster_run_id=dagster_run_id, emergency=emergency
@@ -477,8 +498,7 @@ def _close(
     counts: dict[str, int] | None = None,
     detail: dict[str, str] | None = None,
 ) -> None:
-    with usable(connection) as reachable:
-        finish_run(reachable, run, state, reason)
+    with usable(connection) as reachable, finished_run(reachable, run, state, reason):
         audit.record(
             reachable,
             operation=OPERATION,
