@@ -41,6 +41,8 @@ class Column:
     has_default: bool
     hashable: bool
     """Whether the type has a hash operator class, so that `hash_record_extended` can take it."""
+    is_array: bool = False
+    """Whether a value is an array, also through domains."""
     comparable: bool = True
     """Whether the type has a default order, hence an `=`: json, xml and point have none."""
     equality_schema: str = "pg_catalog"

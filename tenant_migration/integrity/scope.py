@@ -40,6 +40,25 @@ class ContentForm:
 
 
 @dataclass(frozen=True)
+class FiringTrigger:
+    """A trigger of the application that an UPDATE of the organization column fires."""
+
+    name: str
+    is_harmless: bool
+    """Whether it only lets the row through, as far as its source shows."""
+    does: str
+    """In words."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What of a table's structure a backfill meets."""
+
+    organization_column_is_generated: bool = False
+    firing_triggers: tuple[FiringTrigger, ...] = ()
+
+
+@dataclass(frozen=True)
 class TableFacts:
     """What the database says of a table at the moment of the checks; the plan may be older."""
 
@@ -83,6 +102,7 @@ class TableScope:
     tenants: tuple[str, ...] | None
     allowed_unmapped_tenants: tuple[str, ...] = ()
     several_tenants_share_an_organization: bool = False
+    structure: Structure = Structure()
     known_keys: Mapping[str, int] = field(default_factory=dict)
     """Quoted types whose keys the transaction knows, and the number under which (`sources/known_keys.py`)."""
 

@@ -262,6 +262,7 @@ DEFECTS = (
         count=1,
         examples=("101",),
         tenants={"alpha": 1},
+        also=frozenset({"references_stay_in_tenant"}),
     ),
     # ---- after ----
     Defect(

@@ -16,7 +16,168 @@ def _sql(text: str) -> Callable[[World], object]:
     return lambda world: world.execute(text)
 
 
+_SETS_A_COLUMN = """
+CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN NEW.note := 'stamped'; RETURN NEW; END $$;
+CREATE TRIGGER stamped BEFORE UPDATE ON claims FOR EACH ROW EXECUTE FUNCTION stamp()
+"""
+_LETS_ROWS_THROUGH = """
+CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER looked BEFORE UPDATE ON readings FOR EACH ROW EXECUTE FUNCTION look()
+"""
+
 DEFECTS = (
+    Defect(
+        "row_security_of_organizations",
+        _BEFORE,
+        "a policy on the organizations",
+        _sql(
+            "ALTER TABLE organizations ENABLE ROW LEVEL SECURITY; "
+            "ALTER TABLE organizations FORCE ROW LEVEL SECURITY; "
+            "CREATE POLICY few ON organizations USING (false)"
+        ),
+        table=None,
+        count=1,
+        examples=("public.organizations",),
+        blinds=True,
+    ),
+    Defect(
+        "row_security",
+        _BEFORE,
+        "a policy on a table",
+        _sql(
+            "ALTER TABLE archive ENABLE ROW LEVEL SECURITY; ALTER TABLE archive FORCE ROW LEVEL SECURITY; "
+            "CREATE POLICY own ON archive USING (tenant_id = current_setting('app.tenant', true))"
+        ),
+        table="public.archive",
+        count=1,
+        examples=("public.archive",),
+        blinds=True,
+    ),
+    Defect(
+        "row_security",
+        _BEFORE,
+        "no policy on a partition",
+        _sql(
+            "ALTER TABLE readings_2026 ENABLE ROW LEVEL SECURITY; "
+            "ALTER TABLE readings_2026 FORCE ROW LEVEL SECURITY"
+        ),
+        table="public.readings",
+        count=1,
+        examples=("public.readings_2026",),
+    ),
+    Defect(
+        "organizations_active",
+        _BEFORE,
+        "an organization that was closed",
+        _sql(f"UPDATE organizations SET is_active = false WHERE id = '{organization_of('beta')}'"),
+        table=None,
+        count=1,
+        examples=("beta",),
+        tenants={"beta": 1},
+    ),
+    Defect(
+        "organizations_active",
+        _BEFORE,
+        "an organization that does not say",
+        _sql(f"UPDATE organizations SET is_active = NULL WHERE id = '{organization_of('101')}'"),
+        table=None,
+        count=1,
+        examples=("101",),
+        tenants={"101": 1},
+    ),
+    Defect(
+        "references_stay_in_tenant",
+        _BEFORE,
+        "a claim on a profile of another tenant of its organization",
+        _sql("UPDATE claims SET user_id = 21 WHERE id IN (101, 102)"),
+        table="public.claims",
+        column="user_id",
+        count=2,
+        examples=("101", "102"),
+        tenants={"alpha": 2},
+        prepare=World.let_two_tenants_share,
+        also=frozenset({"tenants_share_organization"}),
+    ),
+    Defect(
+        "references_stay_in_tenant",
+        _BEFORE,
+        "a claim on a profile of a tenant that nobody mapped",
+        _sql(
+            "INSERT INTO profiles VALUES (1, 'system', 's@example.org'); "
+            "UPDATE claims SET user_id = 1 WHERE id = 301"
+        ),
+        table="public.claims",
+        column="user_id",
+        count=1,
+        examples=("301",),
+        tenants={"beta": 1},
+    ),
+    Defect(
+        "triggers",
+        _BEFORE,
+        "a trigger that sets a column",
+        _sql(_SETS_A_COLUMN),
+        table="public.claims",
+        count=1,
+        examples=("stamped",),
+    ),
+    Defect(
+        "triggers",
+        _BEFORE,
+        "a trigger that changes nothing, on a partitioned table",
+        _sql(_LETS_ROWS_THROUGH),
+        table="public.readings",
+        count=1,
+        examples=("looked",),
+    ),
+    Defect(
+        "publications",
+        _BEFORE,
+        "a published table without a key",
+        _sql("CREATE PUBLICATION stream FOR TABLE ledger, claims"),
+        table="public.ledger",
+        count=1,
+        examples=("public.ledger",),
+    ),
+    Defect(
+        "publications",
+        _BEFORE,
+        "a partition whose replica identity was taken away",
+        _sql(
+            "CREATE PUBLICATION stream FOR TABLE readings; ALTER TABLE readings_2025 REPLICA IDENTITY NOTHING"
+        ),
+        table="public.readings",
+        count=1,
+        examples=("public.readings_2025",),
+    ),
+    Defect(
+        "generated_columns",
+        _BEFORE,
+        "a column computed from the tenant key",
+        _sql("ALTER TABLE claims ADD COLUMN loud text GENERATED ALWAYS AS (upper(tenant_id)) STORED"),
+        table="public.claims",
+        count=1,
+        examples=("loud",),
+    ),
+    Defect(
+        "generated_columns",
+        _BEFORE,
+        "an organization that is computed",
+        _sql("ALTER TABLE claims ADD COLUMN organization_id uuid GENERATED ALWAYS AS (NULL::uuid) STORED"),
+        table="public.claims",
+        count=1,
+        examples=("organization_id",),
+    ),
+    Defect(
+        "json_tenant_keys",
+        _BEFORE,
+        "a tenant in a document",
+        _sql("""UPDATE ledger SET extra = '{"Tenant-ID": 101, "b": 2}' WHERE tenant_id = 101"""),
+        table="public.ledger",
+        count=1,
+        examples=("extra.Tenant-ID",),
+    ),
     Defect(
         "similar_mappings",
         _BEFORE,

@@ -14,7 +14,6 @@ from tenant_migration_tests.integrity.defects import Defect
 from tenant_migration_tests.integrity.defects_before import DEFECTS as DEFECTS_BEFORE
 from tenant_migration_tests.integrity.world import World, failed, one
 
-
 DEFECTS = (*FIRST_DEFECTS, *DEFECTS_BEFORE)
 
 
@@ -58,6 +57,8 @@ def _assert_caught(world: World, defect: Defect) -> None:
         assert fnmatchcase(example, expected.replace("[", "[[]")), caught.examples
     assert caught.details.get("tenants") == defect.tenants
     if defect.blinds:
+        errored = [result for result in results if result.outcome is Outcome.ERRORED]
+        assert {(result.table, result.sqlstate) for result in errored} == {(defect.table, "42501")}
         results = [result for result in results if result.outcome is not Outcome.ERRORED]
     assert failed(results) == {defect.check} | defect.also
     _assert_reproducible(world, caught.reproduce)

@@ -1,7 +1,8 @@
 """A healthy database, small and full of what real ones have: before a migration, and after one.
 
 Keys of three types, quoted names with a percent sign, a composite key, a table without a key, partitions, an
-empty table with an organization column of its own, a configured relation, hostile tenant ids, a system tenant.
+empty table with an organization column of its own, a configured relation, hostile tenant ids, a system
+tenant.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ TABLES = (
 
 SETTINGS: dict[str, Any] = {
     "tenant_key_columns": ["tenant_id", "tenantId"],
+    "organizations": {"active": "is_active"},
     "validation": {
         "allowed_unmapped_tenants": [SYSTEM_TENANT],
         "relations": [{"child": "claims", "columns": ["reviewer_id"], "parent": "profiles"}],
@@ -50,7 +52,8 @@ SETTINGS: dict[str, Any] = {
 
 _SCHEMA = """
 CREATE TABLE organizations (
-    id uuid PRIMARY KEY, parent_id uuid REFERENCES organizations, slug text, name text);
+    id uuid PRIMARY KEY, parent_id uuid REFERENCES organizations, slug text, name text,
+    is_active boolean DEFAULT true);
 CREATE TABLE profiles (
     id integer PRIMARY KEY, tenant_id text, email text, UNIQUE (tenant_id, email));
 CREATE TABLE claims (

@@ -138,6 +138,8 @@ TESTED_ELSEWHERE = {
     "no_tables",
     "not_owner",
     "organization_column_places_rows",
+    "organizations_active_missing",
+    "organizations_active_type",
     "organizations_id_missing",
     "organizations_id_not_unique",
     "organizations_missing",
@@ -145,6 +147,7 @@ TESTED_ELSEWHERE = {
     "row_security_active_on_organizations",
     "standby",
     "tenant_index_missing",
+    "tenant_key_is_array",
     "tenants_not_counted",
     "unmapped_tenants",
 }

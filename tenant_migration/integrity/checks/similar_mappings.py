@@ -49,8 +49,7 @@ CHECK = DatabaseCheck(
     name="similar_mappings",
     phase="pre-migration",
     severity="info",
-    description="Tenant ids of the mapping that differ in case, blanks, accents' form or a uuid's punctuation "
-    "alone",
+    description="Tenant ids of the mapping that differ in case, blanks, form of accents or punctuation alone",
     recommendation="Look whether these are different tenants; if not, correct the rows of one spelling and "
     "delete its mapping.",
     build=_build,

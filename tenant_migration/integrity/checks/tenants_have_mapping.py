@@ -39,7 +39,12 @@ WHERE {key} IS NOT NULL AND m.key IS NULL AND {in_scope} AND NOT {allowed} GROUP
 
 # "resembles" {value: tenant, or null where it stands for nobody} is there only when a value does.
 _DETAILS = """
-jsonb_build_object('rows', (SELECT sum(u.row_count) FROM ({unmapped}) AS u))
+jsonb_build_object(
+    'rows', (SELECT sum(u.row_count) FROM ({unmapped}) AS u),
+    'rows_by_value', (
+        SELECT jsonb_object_agg(u.value, u.row_count)
+        FROM (SELECT u.key::text AS value, u.row_count FROM ({unmapped}) AS u
+              ORDER BY u.row_count DESC, u.key::text LIMIT {limit}) AS u))
 || coalesce((
     SELECT jsonb_build_object(
         'resembling', count(*),

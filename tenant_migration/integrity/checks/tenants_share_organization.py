@@ -56,7 +56,8 @@ CHECK = DatabaseCheck(
     severity="info",
     description="Organizations to which several tenants go",
     recommendation="Look whether these tenants are meant to become one organization: afterwards only the "
-    "tenant key tells their rows apart. What would collide, unique_collisions and organization_collisions say.",
+    "tenant key tells their rows apart. What would collide is in unique_collisions and "
+    "organization_collisions.",
     build=_build,
     wrong_rows=_shared,
     about=lambda scope: f"{scope.plan.interface_schema}.tenant_org_mappings",
