@@ -45,6 +45,8 @@ class RollbackResult:
     failed_by_tenant: dict[str, int] = field(default_factory=dict)
     left_alone: tuple[LeftAlone, ...] = ()
     """At most ten samples; the counts are exact and `tenant_migration.left_alone` has all of them."""
+    left_alone_by_tenant: dict[str, tuple[LeftAlone, ...]] = field(default_factory=dict)
+    """At most ten samples of each tenant."""
     notes: tuple[str, ...] = ()
     """What the reader should know, as sentences."""
 

@@ -102,7 +102,11 @@ def test_what_the_application_wrote_is_left_alone_and_listed_by_its_key(app: App
     listed = str(shown["left_alone"])
     assert f"| public.documents | {tenant} | id={number} | changed | {elsewhere} |" in listed
     assert f"| public.strike_votes | {tenant} | id={deleted} | deleted |" in listed
-    assert migrated.observed("documents")[tenant]["rows_changed"] == 1
+    observed = migrated.observed("documents")[tenant]
+    assert observed["rows_changed"] == 1
+    assert f"| public.documents | {tenant} | id={number} | changed |" in str(observed["left_alone"])
+    assert f"id={deleted} | deleted |" in str(migrated.observed("strike_votes")[tenant]["left_alone"])
+    assert "left_alone" not in migrated.observed("claims")[tenant]
     assert app.rows_by_tenant("documents")[tenant] == 1
 
 

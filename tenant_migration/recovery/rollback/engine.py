@@ -240,6 +240,7 @@ def _result(
         deleted_by_tenant=named(deleted),
         failed_by_tenant=named(still_open),
         left_alone=outcome.samples(work),
+        left_alone_by_tenant=outcome.samples_by_tenant(work),
         notes=tuple(work.tally.notes),
     )
 

@@ -43,6 +43,19 @@ CROSS JOIN LATERAL unnest(l.tenant_numbers, l.row_keys, l.found_values)
 JOIN tenant_migration.tenants AS n USING (tenant_number)
 WHERE l.run_id = %s AND l.table_id = %s ORDER BY l.reason = 'failed' DESC, l.left_alone_id LIMIT %s"""
 
+_SAMPLES_OF_EACH = """
+SELECT n.tenant_id, s.row_key, s.reason, s.found_value, s.message
+FROM (
+    SELECT e.tenant_number, e.row_key, l.reason, e.found_value::text, l.message,
+           row_number() OVER (PARTITION BY e.tenant_number
+                              ORDER BY l.reason = 'failed' DESC, l.left_alone_id) AS place
+    FROM tenant_migration.left_alone AS l
+    CROSS JOIN LATERAL unnest(l.tenant_numbers, l.row_keys, l.found_values)
+        AS e (tenant_number, row_key, found_value)
+    WHERE l.run_id = %s AND l.table_id = %s
+) AS s JOIN tenant_migration.tenants AS n USING (tenant_number)
+WHERE s.place <= %s ORDER BY n.tenant_number, s.place"""
+
 
 def touched_pairs(work: Work, with_entries: Sequence[int]) -> list[int]:
     """Return the tenants in scope whose pair with the table has something to take back."""
@@ -105,6 +118,15 @@ def samples(work: Work) -> tuple[LeftAlone, ...]:
     """Return the first rows that were left alone, failed ones before others."""
     rows = _query(work, _SAMPLES, (work.run.run_id, work.table_id, _SHOWN))
     return tuple(LeftAlone(*row) for row in rows)
+
+
+def samples_by_tenant(work: Work) -> dict[str, tuple[LeftAlone, ...]]:
+    """Return the first rows of each tenant that were left alone."""
+    found: dict[str, tuple[LeftAlone, ...]] = {}
+    for row in _query(work, _SAMPLES_OF_EACH, (work.run.run_id, work.table_id, _SHOWN)):
+        left = LeftAlone(*row)
+        found[left.tenant_id] = (*found.get(left.tenant_id, ()), left)
+    return found
 
 
 def resolve_quarantine(work: Work, numbers: Sequence[int]) -> None:
