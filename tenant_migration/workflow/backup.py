@@ -37,6 +37,7 @@ from tenant_migration.recovery.backups.manifest import Registered
 from tenant_migration.recovery.backups.pruning import prune_journals, prune_left_alone, prune_reliances
 from tenant_migration.recovery.backups.retention import judge
 from tenant_migration.recovery.backups.space import refuse_without_space
+from tenant_migration.recovery.backups.unrecorded import unrecorded_backups
 from tenant_migration.recovery.results import Backup, Cleanup
 from tenant_migration.workflow.migrate import Scope
 from tenant_migration.workflow.selection import select_tables, select_tenants
@@ -390,6 +391,7 @@ def _keep(connection: psycopg.Connection, backup_id: int, actor: str, operation:
 
 
 def _clear_abandoned(connection: psycopg.Connection, actor: str) -> None:
+    """Write down what processes that died have left: backups that were not made, and such as were."""
     for backup_id, run_id in manifest.fail_abandoned(connection):
         audit.record(
             connection,
@@ -398,6 +400,22 @@ def _clear_abandoned(connection: psycopg.Connection, actor: str) -> None:
             outcome="failed",
             run_id=run_id,
             detail={"backup": backup_id, "error": "its process ended before it was complete"},
+        )
+    for found in unrecorded_backups(connection):
+        audit.record(
+            connection,
+            operation=OPERATION,
+            actor=found.created_by,
+            outcome="succeeded",
+            run_id=found.run_id,
+            counts={"tables": len(found.tables), "rows": found.rows},
+            detail={
+                "backup": found.backup_id,
+                "tables": found.tables,
+                "tenants": found.tenants,
+                "recorded_by": actor,
+                "reason": "written down later: its process ended when it was complete",
+            },
         )
 
 
