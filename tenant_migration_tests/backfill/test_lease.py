@@ -18,6 +18,8 @@ from tenant_migration.database.connection import connect
 from tenant_migration.errors import LeaseLost, RunStopped
 from tenant_migration_tests.backfill.conftest import World, table_of
 
+pytestmark = pytest.mark.newest_server_by_default
+
 TTL_S = 5.0
 """The shortest that the configuration allows."""
 LONGER_S = 7.0

@@ -22,6 +22,8 @@ from tenant_migration_tests.recovery.slow_worker import CONFIG, DEFAULTS
 from tenant_migration_tests.recovery.working import filled, working
 from tenant_migration_tests.servers import Server
 
+pytestmark = pytest.mark.newest_server_by_default
+
 TABLE = "public.claims"
 CONTENT = (
     "SELECT sum(hashtextextended((id, tenant_id, title, updated_at)::text, 0)), count(*) FROM public.claims"
