@@ -53,7 +53,6 @@ def grid(
         checks (`failed`, `errored`) or the state of a pair that is not migrated.
     """
     rows: dict[_RowKey, dict[str, Cell]] = {(MAPPED, tenant): {} for tenant in tenants}
-    of_pairs = len(rows)
     if states is not None:
         for (_, tenant), cells in rows.items():
             for table in tables:
@@ -64,14 +63,14 @@ def grid(
         if result.table is not None and result.outcome in (Outcome.FAILED, Outcome.ERRORED):
             for key, count in _concerned(result):
                 _add(rows.setdefault(key, {}), result, count)
-    unmapped = sum(kind == UNMAPPED for kind, _ in rows)
     ordered = sorted(rows.items(), key=lambda row: _order(*row))
     most = min(TENANTS_MOST, max(1, CELLS_MOST // max(1, len(tables))))
-    listed = ordered[: most + len(ordered) - of_pairs - unmapped]  # the rows of whole tables are no tenants
+    tenants_there = sum(tenant is not None for _, tenant in rows)
+    listed = ordered[: len(rows) - tenants_there + most]  # rows that are of no tenant come first
     return {
         "tables": list(tables),
-        "tenants": of_pairs + unmapped,
-        "listed": sum(kind in (UNMAPPED, MAPPED) for (kind, _), _ in listed),
+        "tenants": tenants_there,
+        "listed": min(most, tenants_there),
         "rows": [_row(key, cells) for key, cells in listed],
     }
 

@@ -280,9 +280,13 @@ def _checks(checks: Sequence[Mapping[str, Any]]) -> Html:
 
 def _footer(report: Mapping[str, Any]) -> Html:
     """Return what the report says of itself: every further word or number that it has."""
+    flat = dict(report)
+    for name, value in report.items():
+        if isinstance(value, Mapping) and name not in _SHOWN:
+            flat |= {f"{name} {part}": of_part for part, of_part in value.items()}
     said = [
-        f"{_text(name)} {_text(value)}"
-        for name, value in sorted(report.items())
+        f"{_text(name)}: {_text(value)}"
+        for name, value in sorted(flat.items())
         if isinstance(value, str | int | float) and name not in _SHOWN
     ]
     more = f" {'; '.join(said)}." if said else ""
@@ -293,16 +297,8 @@ def _footer(report: Mapping[str, Any]) -> Html:
 
 
 _SHOWN = frozenset(
-    {
-        "timestamp",
-        "phase",
-        "status",
-        "database",
-        "totalIssues",
-        "criticalIssues",
-        "warningIssues",
-        "infoIssues",
-    }
+    {"timestamp", "phase", "status", "database", "byTenant"}
+    | {"totalIssues", "criticalIssues", "warningIssues", "infoIssues"}
 )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
 import yaml
+from dagster._core.event_api import PartitionKeyFilter
 from psycopg import sql
 
 from tenant_migration.config import (
@@ -268,6 +270,16 @@ class Dagster:
             for record in records
             if record.asset_observation is not None
         }
+
+    def evaluation(self, table: str, check: str, tenant: str) -> dict[str, Any]:
+        """Metadata of the latest result of a check on a partition."""
+        key = dg.AssetCheckKey(dg.AssetKey(["public", table]), check)
+        records = self.instance.event_log_storage.get_asset_check_execution_history(
+            key, limit=1, partition_filter=PartitionKeyFilter(key=partition_key(tenant))
+        )
+        assert records[0].event is not None
+        evaluation = records[0].event.get_dagster_event().asset_check_evaluation_data
+        return {name: value.value for name, value in evaluation.metadata.items()}
 
     def check_results(self, table: str, check: str) -> dict[str, tuple[bool, bool]]:
         """Partition -> (passed, points to the latest materialization), of the latest result."""

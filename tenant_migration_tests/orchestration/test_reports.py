@@ -126,6 +126,98 @@ def test_verify_fails_the_tenant_whose_row_was_changed_and_no_other(app: App, da
     assert dagster.run("verify", tenant=app.tenants[0]).success
 
 
+MOVED = (
+    "UPDATE precedents SET tenant_id = %s"
+    " WHERE id = (SELECT id FROM precedents WHERE tenant_id = %s ORDER BY id LIMIT 1)"
+)
+
+
+def test_the_nightly_verification_notices_a_row_that_changed_tenant(app: App, dagster: Dagster) -> None:
+    assert dagster.run("migrate_all", ops={"start": {"skip_backup": True}}).success
+    schedule = dagster.definitions.get_repository_def().get_schedule_def("verification_nightly")
+    assert dagster.run(schedule.job_name).success  # the healthy database passes
+    came_from, came_to = app.tenants[-2:]
+    app.execute(MOVED, came_to, came_from)
+
+    assert not dagster.run(schedule.job_name).success
+
+    results = dagster.check_results("precedents", "verification")
+    assert results[came_to] == (False, True)
+    untouched = {tenant: result for tenant, result in results.items() if tenant not in (came_from, came_to)}
+    assert set(untouched.values()) == {(True, True)}
+    assert set(app.states().values()) == {"completed"}, "a verification changes no state"
+    shown = dagster.evaluation("precedents", "verification", came_to)
+    assert "organization_matches_mapping" in str(shown["results"])
+    assert "```sql" in str(shown["reproduce"])
+
+
+def test_a_partition_shows_its_own_counts_and_no_keys_of_others(app: App, dagster: Dagster) -> None:
+    assert dagster.run("migrate_all", ops={"start": {"skip_backup": True}}).success
+    one, other, third = app.tenants[-3:]
+    keys = {
+        tenant: app.query(
+            "UPDATE precedents SET organization_id = (SELECT organization_id FROM tenant_org_mappings"
+            " WHERE tenant_id = %s) WHERE id IN (SELECT id FROM precedents WHERE tenant_id = %s"
+            " ORDER BY id LIMIT %s) RETURNING id",
+            third,
+            tenant,
+            count,
+        )
+        for tenant, count in ((one, 1), (other, 2))
+    }
+    assert not dagster.run("verify_all").success
+    for tenant, count in ((one, 1), (other, 2)):
+        shown = dagster.evaluation("precedents", "verification", tenant)
+        assert "organization_matches_mapping | public.precedents | failed | critical | " in str(
+            shown["results"]
+        )
+        assert shown["findings"] >= count
+        for [(key,), *_] in keys.values():
+            assert str(key) not in str(shown["results"])
+    passed = dagster.evaluation("precedents", "verification", third)
+    assert passed["failed"] == 0
+    assert "| organization_matches_mapping | public.precedents | passed |" in str(passed["results"])
+
+    assert not dagster.run("verify", tenant=one).success
+    [(key,)] = keys[one]
+    assert str(key) in str(dagster.evaluation("precedents", "verification", one)["results"])
+
+
+def test_runs_over_very_many_tenants_store_the_checks_in_short(
+    app: App, dagster: Dagster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenant_migration.orchestration.reports.IN_FULL_MOST", len(app.tenants) - 1)
+    assert dagster.run("validate_all").success
+    shown = dagster.evaluation("claims", "validation", app.tenants[0])
+    passed = [line for line in str(shown["results"]).splitlines() if line.startswith("| passed |")]
+    assert len(passed) == 1
+    assert "null_tenant_keys" in str(shown["results"])
+    assert shown["checks"] > 5
+
+
+def test_what_looks_at_the_whole_database_shows_on_the_mappings(app: App, dagster: Dagster) -> None:
+    assert dagster.run("validate_all").success
+    assert dagster.run("verify_all").success
+    for check in ("validation", "verification"):
+        assert dagster.check_results("tenant_org_mappings", check) == {"None": (True, True)}
+    turn_the_hierarchy_into_a_circle(app)
+    tenant = app.tenants[0]
+    for job in ("validate", "verify"):
+        dagster.run(job, tenant=tenant)  # one tenant's verdict does not stand for all
+    assert dagster.check_results("tenant_org_mappings", "validation") == {"None": (True, True)}
+    for job in ("validate_all", "verify_all"):
+        assert not dagster.run(job).success
+    for check in ("validation", "verification"):
+        assert dagster.check_results("tenant_org_mappings", check) == {"None": (False, True)}
+
+
+def test_a_refused_migration_shows_on_the_mappings_why(app: App, dagster: Dagster) -> None:
+    turn_the_hierarchy_into_a_circle(app)
+    assert not dagster.run("migrate_all").success
+    assert dagster.check_results("tenant_org_mappings", "validation") == {"None": (False, True)}
+    assert dagster.check_results("tenant_org_mappings", "mapping_complete") == {"None": (True, True)}
+
+
 def test_a_dry_run_for_one_tenant_observes_it(app: App, dagster: Dagster) -> None:
     tenant = app.tenants[-1]
     before = app.fingerprint()
