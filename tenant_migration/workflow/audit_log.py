@@ -146,19 +146,21 @@ def anchor_of_report(path: Path) -> Anchor:
 def _conditions(wanted: Filter) -> tuple[sql.Composed, dict[str, Any]]:
     conditions = [sql.SQL("true")]
     if wanted.tenants:
-        conditions.append(sql.SQL("(tenant_id = ANY (%(tenants)s) OR detail -> 'tenants' ?| %(tenants)s)"))
+        conditions.append(
+            sql.SQL("(tenant_id = ANY (%(tenants)s::text[]) OR detail -> 'tenants' ?| %(tenants)s::text[])")
+        )
     if wanted.tables:
         conditions.append(
             sql.SQL(
-                "(table_name ~~ ANY (%(table_patterns)s) OR EXISTS (SELECT FROM jsonb_array_elements_text("
+                "(table_name ~~ ANY (%(table_patterns)s::text[]) OR EXISTS (SELECT FROM jsonb_array_elements_text("
                 "CASE jsonb_typeof(detail -> 'tables') WHEN 'array' THEN detail -> 'tables' ELSE '[]' END)"
-                " AS named (name) WHERE named.name ~~ ANY (%(table_patterns)s)))"
+                " AS named (name) WHERE named.name ~~ ANY (%(table_patterns)s::text[])))"
             )
         )
     if wanted.operations:
         conditions.append(
             sql.SQL(
-                "EXISTS (SELECT FROM unnest(%(operations)s) AS asked (name)"
+                "EXISTS (SELECT FROM unnest(%(operations)s::text[]) AS asked (name)"
                 " WHERE operation = asked.name OR starts_with(operation, asked.name || ' '))"
             )
         )
