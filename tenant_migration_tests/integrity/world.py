@@ -44,6 +44,7 @@ TABLES = (
 SETTINGS: dict[str, Any] = {
     "tenant_key_columns": ["tenant_id", "tenantId"],
     "organizations": {"active": "is_active"},
+    "defaults": {"fingerprints": "journal"},
     "validation": {
         "allowed_unmapped_tenants": [SYSTEM_TENANT],
         "relations": [{"child": "claims", "columns": ["reviewer_id"], "parent": "profiles"}],
@@ -85,13 +86,14 @@ reading AS (
     INSERT INTO readings SELECT number * 10 + i, make_date(2024 + i, 3, 1), tenant_id, number * 10 + i
     FROM t, generate_series(1, 2) i),
 item AS (
-    INSERT INTO app."Line%%Items" SELECT i, 'part', tenant_id::uuid, 10 * i
+    INSERT INTO app."Line%%Items" SELECT i, 'part', tenant_id::uuid, i + 0.10
     FROM unnest(%(uuid)s::text[]) WITH ORDINALITY AS u(tenant_id, n),
          generate_series(n * 10 + 1, n * 10 + 4) i),
 entry AS (
     INSERT INTO ledger SELECT tenant_id::int, 'entry ' || i, '{"a": 1}'
     FROM unnest(%(integer)s::text[]) tenant_id, generate_series(1, 3) i)
-INSERT INTO claims SELECT number * 100 + i, tenant_id, number * 10 + 1, number * 10 + 2, 'note'
+INSERT INTO claims SELECT number * 100 + i, tenant_id, number * 10 + 1, number * 10 + 2,
+       CASE WHEN i < 3 THEN 'note ' || i END
 FROM t, generate_series(1, 3) i
 """
 

@@ -19,6 +19,8 @@ from tenant_migration.integrity.sources.contents import compared_rows
 from tenant_migration.integrity.sources.rows_after import ROWS_AFTER
 from tenant_migration.integrity.verdict import first_examples, tenants_detail, verdict
 
+_UNTOUCHED, _TOUCHED = "c.is_untouched", "NOT c.is_untouched"
+
 _BY_TENANT = """
 SELECT r.tenant_id, c.{changed} AS wrong FROM contents AS c JOIN recorded AS r USING (tenant_number)
 """
@@ -60,6 +62,10 @@ def _rows(scope: TableScope, condition: str) -> sql.Composed:
 
 
 def _wrong_rows(scope: TableScope, condition: str) -> sql.Composed:
+    if condition == _TOUCHED and not scope.table.key_columns:
+        return sql.SQL("WITH {} SELECT c.* FROM contents AS c WHERE c.changed_since > 0").format(
+            ROWS_AFTER.build(scope)
+        )
     return sql.SQL("WITH {} {}").format(ROWS_AFTER.build(scope), _rows(scope, condition))
 
 
@@ -75,7 +81,6 @@ def _severity(scope: TableScope) -> SeverityLevel:
     return "warning" if is_allowed else "critical"
 
 
-_UNTOUCHED, _TOUCHED = "c.is_untouched", "NOT c.is_untouched"
 _COMMON: dict[str, Any] = {
     "phase": "post-migration",
     "source": ROWS_AFTER,
