@@ -15,7 +15,11 @@ up either, since two who look before they insert count as a conflict.
 
 The triggers look at the columns' values (WHEN), not at the columns an UPDATE names: a BEFORE trigger of the
 application may set the organization too. SECURITY DEFINER, so that nobody who writes the table needs rights
-on our schema.
+on our schema. They fire under session_replication_role = replica too (ENABLE ALWAYS), since what logical
+replication and some loaders write is the application's as well.
+
+TRUNCATE fires no trigger of a row: one of the statement, on the table and on each partition, notes the
+newest batch of that moment in `truncations`.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from tenant_migration.backfill.journal_sql import journal_relation, key_columns
+from tenant_migration.catalog.model import TableName
 from tenant_migration.planning.model import TablePlan
 
 _PREFIX = "tenant_migration_claim"
@@ -36,7 +41,14 @@ class ClaimTrigger:
     """One of the triggers on the application's table."""
 
     name: str
+    on_relation: TableName
     statement: sql.Composed
+
+    def always(self) -> sql.Composed:
+        """Build what lets it fire under session_replication_role = replica too."""
+        return sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(
+            sql.Identifier(self.on_relation.schema, self.on_relation.name), sql.Identifier(self.name)
+        )
 
 
 def claims_relation(table_id: int) -> str:
@@ -94,6 +106,11 @@ _TRIGGER = """
 CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW
 WHEN (({happened}) AND current_setting('tenant_migration.backfill', true) IS DISTINCT FROM 'on')
 EXECUTE FUNCTION {function}()"""
+
+_TRUNCATE_TRIGGER = """
+CREATE OR REPLACE TRIGGER {name} AFTER TRUNCATE ON {relation} FOR EACH STATEMENT
+WHEN (current_setting('tenant_migration.backfill', true) IS DISTINCT FROM 'on')
+EXECUTE FUNCTION tenant_migration.note_truncation({table_id})"""
 
 
 def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
@@ -165,6 +182,7 @@ def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
     return [
         ClaimTrigger(
             f"{_PREFIX}_{event.lower()}",
+            table.name,
             sql.SQL(_TRIGGER).format(
                 name=sql.Identifier(f"{_PREFIX}_{event.lower()}"),
                 event=sql.SQL(event),
@@ -175,6 +193,20 @@ def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
         )
         for event, happened in events.items()
     ]
+
+
+def truncate_trigger(relation: TableName, table_id: int) -> ClaimTrigger:
+    """Build the trigger that notes when the table, or this partition of it, is emptied at once."""
+    name = f"{_PREFIX}_truncate"
+    return ClaimTrigger(
+        name,
+        relation,
+        sql.SQL(_TRUNCATE_TRIGGER).format(
+            name=sql.Identifier(name),
+            relation=sql.Identifier(relation.schema, relation.name),
+            table_id=sql.Literal(str(table_id)),
+        ),
+    )
 
 
 def claim_what_is_there(table: TablePlan, table_id: int) -> sql.Composed:
@@ -196,4 +228,5 @@ def drop_claims(table_id: int) -> list[sql.Composed]:
             sql.Identifier("tenant_migration", function_relation(table_id))
         ),
         sql.SQL("DROP TABLE IF EXISTS {}").format(claims_name(table_id)),
+        sql.SQL("DELETE FROM tenant_migration.truncations WHERE table_id = {}").format(sql.Literal(table_id)),
     ]

@@ -293,13 +293,15 @@ def _drop(work: Work, triggers: list[Registered], columns: list[Registered]) -> 
     checks = registered_empty_checks(work.session.connection, table, work.table_id)
     if not triggers and not columns:
         return []
+    there = [trigger for trigger in triggers if _trigger_exists(work.session.connection, trigger)]
 
     def drop(connection: psycopg.Connection) -> None:
         connection.execute(drop_created_sql.lock_table(table))
         if columns:
             _refuse_dependents(_dependents(connection, table, work.table_id), table)
-        names = [trigger.name for trigger in triggers]
-        for statement in drop_created_sql.drop_triggers(table, names) + drop_claims(work.table_id):
+        for trigger in triggers:
+            connection.execute(drop_created_sql.drop_trigger(trigger.on_relation, trigger.name))
+        for statement in drop_claims(work.table_id):
             connection.execute(statement)
         if columns:
             connection.execute(drop_created_sql.drop_column(table))  # the CHECK goes with it
@@ -308,7 +310,14 @@ def _drop(work: Work, triggers: list[Registered], columns: list[Registered]) -> 
 
     work.ddl.run(f"dropping what was made on {table.qualified_name}", drop)
     failpoints.reach(failpoints.COLUMN_DROPPED)
-    return [str(item) for item in [*triggers, *columns]]
+    return [str(item) for item in [*there, *columns]]
+
+
+def _trigger_exists(connection: psycopg.Connection, trigger: Registered) -> bool:
+    found = connection.execute(
+        drop_created_sql.TRIGGER_EXISTS, (trigger.on_relation.schema, trigger.on_relation.name, trigger.name)
+    ).fetchone()
+    return bool(found and found[0])
 
 
 def _give_up_empty_check(work: Work, error: BaseException) -> None:

@@ -159,7 +159,7 @@ def test_values_that_the_application_wrote_refuse_it_before_anything_is_touched(
         " SELECT 1000, 'alpha', organization_id FROM public.tenant_org_mappings WHERE tenant_id = 'alpha'"
     )
     before = objects(world.connection)
-    with pytest.raises(Refused, match="1 rows have a value in organization_id that the migration did"):
+    with pytest.raises(Refused, match="1 row with a value in organization_id that the migration did"):
         drop_all(world)
     assert objects(world.connection) == before
     assert world.missing("public.claims") == 0
@@ -177,7 +177,7 @@ def test_a_value_that_stays_after_all_keeps_the_column_and_says_which_rows(
     [outcome] = drop_all(world).values()
     assert outcome.state == "failed"
     assert "its rows are rolled back, but" in str(outcome.reason)
-    assert "1 rows have a value" in str(outcome.reason)
+    assert "1 row with a value" in str(outcome.reason)
     assert "1000" in str(outcome.reason)
     assert set(outcome.tenant_states.values()) == {"rolled_back"}
     assert world.sql("SELECT id FROM public.claims WHERE organization_id IS NOT NULL") == [(1000,)]

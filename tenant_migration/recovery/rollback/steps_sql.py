@@ -9,6 +9,7 @@ from psycopg import sql
 from tenant_migration.backfill.journal_sql import journal_name
 from tenant_migration.database.names import identifier
 from tenant_migration.recovery.rollback.entries_sql import Entries, own_entries
+from tenant_migration.recovery.rollback.truncated_sql import truncated
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
@@ -29,7 +30,8 @@ locked AS MATERIALIZED (
     SELECT j.batch_id FROM {journal} AS j
     WHERE j.batch_id = ANY (%(batch_ids)s::int8[]) ORDER BY j.batch_id FOR NO KEY UPDATE)
 SELECT (SELECT count(*) FROM lease) = cardinality(%(lease_tokens)s::uuid[]),
-       settings.emergency_stop, runs.state, table_runs.state, {claims}, (SELECT count(*) FROM locked),""" + (
+       settings.emergency_stop, runs.state, table_runs.state, {claims}, {truncated},
+       (SELECT count(*) FROM locked),""" + (
     _PLANNER
     + """
 FROM tenant_migration.settings, tenant_migration.runs, tenant_migration.table_runs
@@ -127,10 +129,12 @@ RETURNING rows_restored + rows_changed + rows_deleted"""
 def gate(entries: Entries, *, has_claims: bool) -> sql.Composed:
     """Build the first statement: are we still to work? It locks the lease and the batches.
 
-    Returns (lease held, emergency stop, run's state, table's state, any claims, batches).
+    Returns (lease held, emergency stop, run's state, table's state, any claims, truncated batches, batches).
     """
     return sql.SQL(_GATE).format(
-        journal=journal_name(entries.table_id), claims=_any_claims(entries, has_claims=has_claims)
+        journal=journal_name(entries.table_id),
+        claims=_any_claims(entries, has_claims=has_claims),
+        truncated=truncated(entries.table, entries.table_id),
     )
 
 
