@@ -38,6 +38,7 @@ from tenant_migration.errors import (
 from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.model import CheckResult
+from tenant_migration.integrity.tenant_verdicts import keep_verdicts
 from tenant_migration.mapping.repository import mapped_tenants
 from tenant_migration.planning.counted import counted
 from tenant_migration.planning.drift import refuse_if_changed
@@ -386,6 +387,8 @@ class _TableWork:
         for reason in set(reasons.values()):
             self._set_states([tenant for tenant in failed if reasons[tenant] == reason], State.FAILED, reason)
         self._set_states(completed, State.COMPLETED, "verified")
+        with usable(self.connection) as connection:
+            keep_verdicts(connection, after, "post-migration", tenants=undecided, run_id=self.run.run_id)
 
     def _states_of(self, tenants: Sequence[str]) -> dict[str, str]:
         name = self.table.qualified_name

@@ -32,6 +32,7 @@ from tenant_migration.errors import (
     TenantMigrationError,
 )
 from tenant_migration.integrity.model import CheckResult
+from tenant_migration.integrity.tenant_verdicts import keep_verdicts
 from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
@@ -371,6 +372,8 @@ class _TableWork:
         reasons = {tenant: f"verification: {describe_blocking(checks, tenant)}" for tenant in wrong}
         for reason in set(reasons.values()):
             self._set_states([numbers[t] for t in wrong if reasons[t] == reason], State.FAILED, reason)
+        with usable(self.connection) as connection:
+            keep_verdicts(connection, checks, "post-rollback", tenants=list(numbers), run_id=self.run.run_id)
 
     def _set_states(self, numbers: Sequence[int], state: State, reason: str) -> None:
         if not numbers:

@@ -18,6 +18,7 @@ from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.by_tenant import grid
 from tenant_migration.integrity.model import CheckResult, Phase
 from tenant_migration.integrity.report import build_report, store_report
+from tenant_migration.integrity.tenant_verdicts import keep_verdicts
 from tenant_migration.mapping.repository import mapped_tenants
 from tenant_migration.planning.model import Plan
 from tenant_migration.workflow.audit_log import ANCHOR_KEY
@@ -146,7 +147,9 @@ def _checked(
     report = build_report(results, phase)
     report["database"] = plan.database
     report["byTenant"] = _by_tenant(connection, config, plan, results, phase, chosen, selected)
-    store_report(connection, report, None)
+    report_id = store_report(connection, report, None)
+    if phase == "post-migration":
+        keep_verdicts(connection, results, phase, tenants=selected, recorded_only=True, report_id=report_id)
     audit.record(
         connection,
         operation=operation,
