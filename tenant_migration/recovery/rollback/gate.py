@@ -25,7 +25,7 @@ class TruncatedError(Exception):
 def entries_of(work: Work) -> Entries:
     """Return how the entries of this rollback are read."""
     tenants = None if work.tenant_numbers is None else len(work.tenant_numbers)
-    return Entries(work.table, work.table_id, tenants, work.previous)
+    return Entries(work.table, work.table_id, tenants, work.previous, len(work.run.tenants))
 
 
 def parameters_of(work: Work, batch_ids: Sequence[int]) -> dict[str, object]:

@@ -31,12 +31,17 @@ locked AS MATERIALIZED (
     WHERE j.batch_id = ANY (%(batch_ids)s::int8[]) ORDER BY j.batch_id FOR NO KEY UPDATE)
 SELECT (SELECT count(*) FROM lease) = cardinality(%(lease_tokens)s::uuid[]),
        settings.emergency_stop, runs.state, table_runs.state, {claims}, {truncated},
-       (SELECT count(*) FROM locked),""" + (
+       (SELECT count(*) FROM locked),
+       set_config('synchronous_commit', CASE current_setting('synchronous_standby_names')
+           WHEN '' THEN 'off' ELSE current_setting('synchronous_commit') END, true),""" + (
     _PLANNER
     + """
 FROM tenant_migration.settings, tenant_migration.runs, tenant_migration.table_runs
 WHERE runs.run_id = %(run_id)s AND table_runs.run_id = %(run_id)s AND table_runs.table_id = %(table_id)s"""
 )
+"""Steps do not wait for the disk at their commit: rows and journal are lost together or not at all, and the
+table's last transaction, which does wait, makes sure of all before it. A synchronous standby still sets the
+pace, where there is one."""
 
 _LOCK = """
 WITH {entry}
@@ -56,7 +61,6 @@ back AS MATERIALIZED (
 """Puts the session's own settings back while a statement runs, before its first row is touched: triggers and
 foreign keys plan as ever, and the application's functions run under their own search path."""
 
-# IS NOT DISTINCT FROM: no index on the organization column can be chosen in place of the key's.
 _RESET = """
 WITH {back},
 {entry},
@@ -65,7 +69,7 @@ reset AS (
     UPDATE {relation} AS t SET {column} = e.previous_value
     FROM entry AS e
     WHERE (SELECT done FROM back) AND NOT (SELECT found FROM twice)
-      AND {same_row} AND {organization} IS NOT DISTINCT FROM e.written{unclaimed}
+      AND {same_row}{is_written}{unclaimed}
     RETURNING {organization} IS NOT DISTINCT FROM e.previous_value AS as_asked)
 SELECT (SELECT found FROM twice), (SELECT count(*) FROM entry), count(*), count(*) FILTER (WHERE NOT as_asked)
 FROM reset"""
@@ -162,12 +166,13 @@ def reset(entries: Entries, *, several: bool, skips_claimed: bool) -> sql.Compos
     keys = sql.SQL(", ").join(entries.key_names)
     return sql.SQL(_RESET).format(
         back=sql.SQL(BACK).format(),
-        entry=entries.expression(),
+        entry=entries.expression(of_run=True),
         twice=sql.SQL(_TWICE).format(keys=keys) if several else sql.SQL("false"),
         relation=entries.relation,
         column=identifier(entries.table.organization_column),
         same_row=entries.same_row(),
         organization=entries.organization,
+        is_written=entries.is_written(),
         unclaimed=sql.SQL(_UNCLAIMED).format(claims=entries.claims(), same_claim=entries.same_claim())
         if skips_claimed
         else sql.SQL(""),
