@@ -87,6 +87,13 @@ class Server:
             self._templates[name] = database
         return self._templates[name]
 
+    def end_sessions(self, name: str) -> None:
+        """End what is still connected to a database, so that it can be copied."""
+        with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+
     def drop_database(self, name: str) -> None:
         with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
             connection.execute(

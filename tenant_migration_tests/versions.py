@@ -10,5 +10,8 @@ import pytest
 
 from tenant_migration_tests.servers import tested_versions
 
-NEWEST = max(tested_versions())
+VERSIONS = tested_versions()
+NEWEST = max(VERSIONS)
+every_server = pytest.mark.parametrize("server", VERSIONS, indirect=True, ids=lambda version: f"pg{version}")
+"""For a test in a folder whose tests run on the newest one otherwise."""
 newest_server_only = pytest.mark.parametrize("server", [NEWEST], indirect=True, ids=[f"pg{NEWEST}"])

@@ -104,9 +104,8 @@ def test_verify_says_nothing_about_pending_pairs(app: App, dagster: Dagster) -> 
     assert dagster.check_results("claims", "verification") == {}
 
 
-def test_verify_fails_the_tenant_whose_row_was_changed_and_no_other(app: App, dagster: Dagster) -> None:
-    assert dagster.run("migrate_all").success
-    assert dagster.run("verify_all").success  # the healthy database passes
+def test_verify_fails_the_tenant_whose_row_was_changed_and_no_other(app: App, migrated: Dagster) -> None:
+    assert migrated.run("verify_all").success  # the healthy database passes
     spoilt = app.tenants[2]
     app.execute(
         "UPDATE precedents SET organization_id ="
@@ -115,15 +114,15 @@ def test_verify_fails_the_tenant_whose_row_was_changed_and_no_other(app: App, da
         spoilt,
         spoilt,
     )
-    result = dagster.run("verify_all")
+    result = migrated.run("verify_all")
 
     assert not result.success
     assert "verification failed" in failure_messages(result)[0]
     expected = dict.fromkeys(app.tenants, (True, True)) | {spoilt: (False, True)}
-    assert dagster.check_results("precedents", "verification") == expected
-    assert dagster.check_results("claims", "verification") == dict.fromkeys(app.tenants, (True, True))
-    assert not dagster.run("verify", tenant=spoilt).success
-    assert dagster.run("verify", tenant=app.tenants[0]).success
+    assert migrated.check_results("precedents", "verification") == expected
+    assert migrated.check_results("claims", "verification") == dict.fromkeys(app.tenants, (True, True))
+    assert not migrated.run("verify", tenant=spoilt).success
+    assert migrated.run("verify", tenant=app.tenants[0]).success
 
 
 MOVED = (
@@ -132,27 +131,25 @@ MOVED = (
 )
 
 
-def test_the_nightly_verification_notices_a_row_that_changed_tenant(app: App, dagster: Dagster) -> None:
-    assert dagster.run("migrate_all", ops={"start": {"skip_backup": True}}).success
-    schedule = dagster.definitions.get_repository_def().get_schedule_def("verification_nightly")
-    assert dagster.run(schedule.job_name).success  # the healthy database passes
+def test_the_nightly_verification_notices_a_row_that_changed_tenant(app: App, migrated: Dagster) -> None:
+    schedule = migrated.definitions.get_repository_def().get_schedule_def("verification_nightly")
+    assert migrated.run(schedule.job_name).success  # the healthy database passes
     came_from, came_to = app.tenants[-2:]
     app.execute(MOVED, came_to, came_from)
 
-    assert not dagster.run(schedule.job_name).success
+    assert not migrated.run(schedule.job_name).success
 
-    results = dagster.check_results("precedents", "verification")
+    results = migrated.check_results("precedents", "verification")
     assert results[came_to] == (False, True)
     untouched = {tenant: result for tenant, result in results.items() if tenant not in (came_from, came_to)}
     assert set(untouched.values()) == {(True, True)}
     assert set(app.states().values()) == {"completed"}, "a verification changes no state"
-    shown = dagster.evaluation("precedents", "verification", came_to)
+    shown = migrated.evaluation("precedents", "verification", came_to)
     assert "organization_matches_mapping" in str(shown["results"])
     assert "```sql" in str(shown["reproduce"])
 
 
-def test_a_partition_shows_its_own_counts_and_no_keys_of_others(app: App, dagster: Dagster) -> None:
-    assert dagster.run("migrate_all", ops={"start": {"skip_backup": True}}).success
+def test_a_partition_shows_its_own_counts_and_no_keys_of_others(app: App, migrated: Dagster) -> None:
     one, other, third = app.tenants[-3:]
     keys = {
         tenant: app.query(
@@ -165,22 +162,22 @@ def test_a_partition_shows_its_own_counts_and_no_keys_of_others(app: App, dagste
         )
         for tenant, count in ((one, 1), (other, 2))
     }
-    assert not dagster.run("verify_all").success
+    assert not migrated.run("verify_all").success
     for tenant, count in ((one, 1), (other, 2)):
-        shown = dagster.evaluation("precedents", "verification", tenant)
+        shown = migrated.evaluation("precedents", "verification", tenant)
         assert "organization_matches_mapping | public.precedents | failed | critical | " in str(
             shown["results"]
         )
         assert shown["findings"] >= count
         for [(key,), *_] in keys.values():
             assert str(key) not in str(shown["results"])
-    passed = dagster.evaluation("precedents", "verification", third)
+    passed = migrated.evaluation("precedents", "verification", third)
     assert passed["failed"] == 0
     assert "| organization_matches_mapping | public.precedents | passed |" in str(passed["results"])
 
-    assert not dagster.run("verify", tenant=one).success
+    assert not migrated.run("verify", tenant=one).success
     [(key,)] = keys[one]
-    assert str(key) in str(dagster.evaluation("precedents", "verification", one)["results"])
+    assert str(key) in str(migrated.evaluation("precedents", "verification", one)["results"])
 
 
 def test_runs_over_very_many_tenants_store_the_checks_in_short(

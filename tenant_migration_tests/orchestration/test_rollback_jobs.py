@@ -10,22 +10,12 @@ from tenant_migration.database.connection import connect
 from tenant_migration.orchestration.launch import run_migrate, run_rollback
 from tenant_migration.orchestration.reconcile import reconcile
 from tenant_migration.workflow.rollback import rollback
-from tenant_migration_tests.orchestration.conftest import App, Dagster, failure_messages
+from tenant_migration_tests.orchestration.conftest import SKIP_BACKUP, App, Dagster, failure_messages
 from tenant_migration_tests.orchestration.test_backup_jobs import metadata_of
 from tenant_migration_tests.orchestration.test_migrate_all import hold_lease
 from tenant_migration_tests.orchestration.versions import newest_server_only
 
 pytestmark = newest_server_only
-
-SKIP = {"start": {"skip_backup": True}}
-
-
-@pytest.fixture
-def migrated(app: App, dagster: Dagster) -> Dagster:
-    """Everything is migrated, and green."""
-    result = dagster.run("migrate_all", ops=SKIP)
-    assert result.success, failure_messages(result)
-    return dagster
 
 
 def database_name(app: App) -> str:
@@ -154,7 +144,7 @@ def test_without_a_confirmation_it_cannot_even_be_launched(dagster: Dagster) -> 
 
 def test_everything_goes_back_and_nothing_stays_green(app: App, dagster: Dagster) -> None:
     before = app.fingerprint()
-    assert dagster.run("migrate_all", ops=SKIP).success
+    assert dagster.run("migrate_all", ops=SKIP_BACKUP).success
     result = dagster.run(
         "rollback_all", ops={"start_rollback": {"confirm": database_name(app), "drop_created": True}}
     )
@@ -293,7 +283,7 @@ def test_the_emergency_stops_takes_back_and_says_what_is_where(app: App, migrate
         results = migrated.check_results(table.table_name, "verification")
         assert results == dict.fromkeys(app.tenants, (False, True))
 
-    refused = migrated.run("migrate_all", ops=SKIP)
+    refused = migrated.run("migrate_all", ops=SKIP_BACKUP)
     assert not refused.success
     assert "a wrong mapping" in failure_messages(refused)[0]
 
