@@ -40,7 +40,8 @@ LEFT JOIN LATERAL (
 ORDER BY w.number
 """
 
-# Every key column and expression, as the server prints it; and all but the column that is asked about.
+# Every key column and expression, as the server prints it; and all but the column that is asked about. An
+# index carries it as a key column, or in an expression or its predicate: then the index depends on it.
 _UNIQUE_INDEXES = """
 SELECT w.number, c.relname, k.expressions, k.others, pg_get_expr(x.indpred, x.indrelid),
        NOT x.indnullsnotdistinct
@@ -54,7 +55,12 @@ JOIN pg_class AS c ON c.oid = x.indexrelid
 CROSS JOIN LATERAL (
     SELECT array_agg(e.expression ORDER BY p.place) AS expressions,
            array_agg(e.expression ORDER BY p.place) FILTER (WHERE p.attribute <> a.attnum) AS others,
-           bool_or(p.attribute = a.attnum) AS has_column
+           bool_or(p.attribute = a.attnum) OR (
+               (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL) AND EXISTS (
+                   SELECT FROM pg_depend AS d
+                   WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
+                     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = x.indrelid
+                     AND d.refobjsubid = a.attnum)) AS has_column
     FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS p(attribute, place)
     CROSS JOIN LATERAL (
         SELECT '(' || pg_get_indexdef(x.indexrelid, p.place::int, false) || ')') AS e(expression)
