@@ -49,6 +49,8 @@ _CRON_FIELDS = (
     ("day of the week", 0, 7),
 )
 _CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/([1-9]\d?))?", re.ASCII)
+_DAYS_MOST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""Of each month."""
 
 
 def checked_cron(text: str) -> str:
@@ -62,16 +64,28 @@ def checked_cron(text: str) -> str:
         raise ValueError(
             f"{text!r} has {len(fields)} fields; a cron expression has five, such as '0 2 * * *'"
         )
-    for field, (name, least, most) in zip(fields, _CRON_FIELDS, strict=True):
-        for part in field.split(","):
-            found = _CRON_PART.fullmatch(part)
-            bounds = [int(number) for number in found.group(1, 2) if number] if found else []
-            if not found or bounds != sorted(bounds) or not all(least <= n <= most for n in bounds):
-                raise ValueError(
-                    f"{part!r} is no {name}: give *, a number from {least} to {most}, a range such as "
-                    f"{least}-{most}, a step such as */2, or several with commas"
-                )
+    values = [_cron_values(field, *of) for field, of in zip(fields, _CRON_FIELDS, strict=True)]
+    days, months = values[2:4]
+    if not any(min(days) <= _DAYS_MOST[month - 1] for month in months):
+        raise ValueError(f"{text!r} names a day that its months do not have")
     return " ".join(fields)
+
+
+def _cron_values(field: str, name: str, least: int, most: int) -> set[int]:
+    values: set[int] = set()
+    for part in field.split(","):
+        found = _CRON_PART.fullmatch(part)
+        if found:
+            first = int(found[1] or least)
+            last = int(found[2] or (found[1] if found[1] and not found[3] else most))
+            if least <= first <= last <= most:
+                values.update(range(first, last + 1, int(found[3] or 1)))
+                continue
+        raise ValueError(
+            f"{part!r} is no {name}: give *, a number from {least} to {most}, a range such as "
+            f"{least}-{most}, a step such as */2, or several with commas"
+        )
+    return values
 
 
 class _Strict(BaseModel):

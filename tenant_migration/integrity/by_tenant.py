@@ -1,6 +1,6 @@
 """What the checks say of each table for each tenant: the part of a report that is read at a glance.
 
-Belongs here: the grid of tables and tenants as a value. How it looks is `report_html`. A cell that is not
+Belongs here: the grid of tables and tenants as a value. How it looks is `page`. A cell that is not
 there found nothing; a check that named no tenant stands in the row of the whole table.
 """
 

@@ -1,7 +1,7 @@
 """The report of a phase as JSON: what was checked, what is wrong, what to do.
 
-Belongs here: the report's form and its keeping. How it looks is `report_text` (a terminal), `report_html` and
-`report_csv`; `report_file` writes them.
+Belongs here: the report's form and its keeping. How it looks is `report_text` (a terminal), `page` (a
+browser) and `report_csv` (a data frame); `report_file` writes them.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tenant_migration.errors import UsageError
+from tenant_migration.integrity.page.page import report_as_html
 from tenant_migration.integrity.report import Report
 from tenant_migration.integrity.report_csv import report_as_csv
-from tenant_migration.integrity.report_html import report_as_html
 
 
 def report_as_json(report: Report) -> str:
