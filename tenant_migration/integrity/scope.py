@@ -51,11 +51,28 @@ class FiringTrigger:
 
 
 @dataclass(frozen=True)
+class ReferenceElsewhere:
+    """A foreign key that is no relation of the plan: to a table that is not migrated, or of a partition."""
+
+    name: str
+    child: tuple[str, str]
+    """Schema and name: the table, or the partition that alone declares it."""
+    child_is_partitioned: bool
+    child_columns: tuple[str, ...]
+    parent: tuple[str, str]
+    parent_is_partitioned: bool
+    parent_columns: tuple[str, ...]
+    operators: tuple[str, ...]
+    """By which a parent's column equals the child's."""
+
+
+@dataclass(frozen=True)
 class Structure:
     """What of a table's structure a backfill meets."""
 
     organization_column_is_generated: bool = False
     firing_triggers: tuple[FiringTrigger, ...] = ()
+    references_elsewhere: tuple[ReferenceElsewhere, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def read_situation(
         join_conditions={
             name: _join_condition(connection, relation, by_name) for name, relation in relations.items()
         },
-        structures=read_structure(connection, list(tables.values()) if is_before else []),
+        structures=read_structure(connection, plan, list(tables.values()) if is_before else []),
         several_tenants_share_an_organization=tenants_share_organizations(connection, plan),
         known_keys=read_known_keys(
             connection, plan, [*(tables.values() if tenants is None else ()), *parents.values()]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tenant_migration.quickstart.sample import UNMAPPED_TENANT
 from tenant_migration_tests.cli.runner import CommandLine
@@ -87,6 +88,23 @@ def test_a_row_that_is_wrong_after_the_migration_fails_the_verification(
     assert result.exit_code == 1
     assert "public.claims" in result.stdout
     assert "❌ Post-migration verification FAILED" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["validate", "verify"])
+def test_a_check_that_cannot_run_fails_by_its_exit_code(
+    dagster: CommandLine, connection: psycopg.Connection, tmp_path: Path, command: str
+) -> None:
+    """Whatever else is well; which checks, and in which ways, is the matrix of the checks themselves."""
+    allow_unmapped(tmp_path)
+    if command == "verify":
+        assert dagster("migrate").exit_code == 0
+    assert dagster(command).exit_code == 0
+    connection.execute("REVOKE SELECT ON organizations FROM current_user")
+    result = dagster(command)
+    assert result.exit_code == 1
+    assert "could not run: permission denied for table organizations (SQLSTATE 42501)" in " ".join(
+        result.stdout.split()
+    )
 
 
 def allow_unmapped(folder: Path) -> None:

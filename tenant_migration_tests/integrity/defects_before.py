@@ -114,6 +114,37 @@ DEFECTS = (
         tenants={"beta": 1},
     ),
     Defect(
+        "orphans_elsewhere",
+        _BEFORE,
+        "a row gone from a table that is not migrated",
+        lambda world: world.execute_unguarded("DELETE FROM kinds WHERE kind = 'b'"),
+        table="public.claims",
+        count=2,
+        examples=("claims_kind: 102", "claims_kind: 103"),
+        also=frozenset({"foreign_keys_valid"}),
+        prepare=_sql(
+            "CREATE TABLE kinds (id integer, kind text, PRIMARY KEY (id, kind)); "
+            "INSERT INTO kinds VALUES (1, 'a'), (1, 'b'); "
+            "ALTER TABLE claims ADD COLUMN kind_id integer, ADD COLUMN kind text, "
+            "ADD CONSTRAINT claims_kind FOREIGN KEY (kind_id, kind) REFERENCES kinds NOT VALID; "
+            "UPDATE claims SET kind_id = 1, kind = CASE id WHEN 101 THEN 'a' ELSE 'b' END "
+            "WHERE id IN (101, 102, 103); UPDATE claims SET kind_id = 2 WHERE id = 201"
+        ),
+    ),
+    Defect(
+        "orphans_elsewhere",
+        _BEFORE,
+        "a foreign key that a partition alone declares",
+        lambda world: world.execute_unguarded("DELETE FROM places WHERE id = 11"),
+        table="public.readings",
+        count=1,
+        examples=("own: id=11, taken_on=2025-03-01",),
+        prepare=_sql(
+            "CREATE TABLE places (id integer PRIMARY KEY); INSERT INTO places SELECT id FROM profiles; "
+            "ALTER TABLE readings_2025 ADD CONSTRAINT own FOREIGN KEY (profile_id) REFERENCES places"
+        ),
+    ),
+    Defect(
         "triggers",
         _BEFORE,
         "a trigger that sets a column",

@@ -100,6 +100,7 @@ BREAKS: dict[str, Break] = {
     "unique_collisions": _of_rows("profiles"),
     "organization_collisions": _of_rows("archive"),
     "identical_rows": _of_rows("ledger", "entry"),
+    "orphans_elsewhere": _of_rows("archive", "id"),
     "json_tenant_keys": _of_rows("ledger", "extra"),
     "row_security": _OF_STRUCTURE,
     "foreign_keys_valid": _OF_STRUCTURE,
