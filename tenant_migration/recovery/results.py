@@ -89,6 +89,8 @@ class BackedUpTable:
     """The relation's column with the backup's number; None: the relation is this backup's alone."""
     journal_batch_id: int | None = None
     """The last batch of the table's journal that the snapshot has; None: there was no journal."""
+    checksum_formula: int = 1
+    """How `checksum` was computed: `backups.columns.CHECKSUM_FORMULA` of the release that made it."""
     missing: bool = False
     """Whether somebody else dropped the relation."""
 

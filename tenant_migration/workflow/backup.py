@@ -34,7 +34,12 @@ from tenant_migration.recovery.backups.export import (
 )
 from tenant_migration.recovery.backups.listing import read_backups
 from tenant_migration.recovery.backups.manifest import Registered
-from tenant_migration.recovery.backups.pruning import prune_journals, prune_left_alone, prune_reliances
+from tenant_migration.recovery.backups.pruning import (
+    prune_claims,
+    prune_journals,
+    prune_left_alone,
+    prune_reliances,
+)
 from tenant_migration.recovery.backups.retention import judge
 from tenant_migration.recovery.backups.space import refuse_without_space
 from tenant_migration.recovery.backups.unrecorded import unrecorded_backups
@@ -156,6 +161,7 @@ class _Taking:
             tenants=self._tenants,
             actor=self._actor,
             space=space,
+            max_bytes=self._config.backups.max_bytes,
             dagster_run_id=dagster_run_id,
         )
         copy_tables(connection, self._registered, tenants=self._tenants, progress=progress)
@@ -331,6 +337,8 @@ def cleanup_backups(
             prune_left_alone(connection, days=longest)
             prune_reliances(connection)
         pruned = prune_journals(connection, days=longest, dry_run=dry_run)
+        if not dry_run:
+            prune_claims(connection)
     except BaseException as error:
         _record_cleanup(connection, actor, started, longest, dropped, kept, pruned, error)
         note_recorded(error, CLEANUP)

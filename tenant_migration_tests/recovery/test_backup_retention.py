@@ -382,6 +382,45 @@ def test_undone_batches_and_old_lists_of_rows_are_pruned(claims: Claims) -> None
     assert world.one("SELECT count(*) FROM tenant_migration.left_alone") == 1
 
 
+def test_claims_go_when_no_batch_that_they_speak_of_is_left(claims: Claims) -> None:
+    world = claims(140)
+    world.migrate(TABLE, batch_size=20, adaptive=False)
+    table_id = world.table_id(TABLE)
+    journal, claimed = f"tenant_migration.journal_{table_id}", f"tenant_migration.claims_{table_id}"
+    world.sql("UPDATE claims SET organization_id = NULL WHERE id < 50")
+    world.sql("CREATE TEMPORARY TABLE kept AS TABLE claims; TRUNCATE claims; INSERT INTO claims TABLE kept")
+    count, truncated = f"SELECT count(*) FROM {claimed}", "SELECT count(*) FROM tenant_migration.truncations"
+    before = world.one(count)
+    assert before > 40
+    cleanup(world)
+    assert (world.one(count), world.one(truncated)) == (before, 1), "entries are open"
+    roll_back(world, TABLE, tenants=["alpha"])
+    roll_back(world, TABLE)
+    cleanup(world)
+    assert (world.one(count), world.one(truncated)) == (before, 1), "a verification may still ask"
+    world.sql(f"UPDATE {journal} SET closed_at = closed_at - interval '8 days'")
+    cleanup(world)
+    assert (world.one(count), world.one(truncated)) == (0, 0)
+
+    again = world.migrate(TABLE)
+    world.sql("UPDATE claims SET organization_id = NULL WHERE id = 10")
+    cleanup(world, 0)
+    assert world.one(count) == 1
+    result = roll_back(world, TABLE)
+    assert (result.rows_restored, result.rows_changed) == (again.rows_migrated - 1, 1)
+
+
+def test_claims_without_a_key_stay_once_for_each_organization(world: World) -> None:
+    world.sql("CREATE TABLE public.claims (n int, tenant_id text)")
+    world.sql("INSERT INTO claims SELECT i, 'alpha' FROM generate_series(1, 5) i")
+    world.migrate(TABLE)
+    claimed = f"tenant_migration.claims_{world.table_id(TABLE)}"
+    world.sql(f"INSERT INTO {claimed} SELECT organization_id FROM claims, generate_series(1, 3)")
+    roll_back(world, TABLE)
+    cleanup(world, 0)
+    assert world.one(f"SELECT count(*) FROM {claimed}") == 1
+
+
 def test_two_backups_and_a_cleanup_at_the_same_time(claims: Claims) -> None:
     """Tenant backups that want the same relation at once, while a cleanup would drop what nobody uses."""
     world = claims(140)
