@@ -30,7 +30,9 @@ EXAMPLES = int(os.environ.get("TENANT_MIGRATION_TEST_EXAMPLES", "6"))
 STEPS = 15
 FOUND = (AssertionError, JournalIncomplete)
 """What is wrong is seen by the machine, or by the engine's own look at its journal."""
-EXAMPLES_FOR_A_MUTANT = 400
+EXAMPLES_FOR_A_MUTANT = 300
+"""The most; it takes 5 to 30 until one shows what is wrong."""
+EXAMPLES_OF_A_LONG_RUN = 100
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def same_claim(condition: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 def resets_whatever_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    replaced(steps_sql, "_RESET", "AND {organization} IS NOT DISTINCT FROM e.written", "")(monkeypatch)
+    replaced(steps_sql, "_RESET", "{is_written}", "")(monkeypatch)
     same_claim(" AND false")(monkeypatch)
 
 
@@ -144,8 +146,11 @@ def run_machine(server: Server, template: str, examples: int) -> None:
     )
 
 
-def test_no_order_of_steps_loses_or_invents_anything(server: Server, template: str) -> None:
-    run_machine(server, template, EXAMPLES)
+@pytest.mark.parametrize(
+    "examples", [EXAMPLES, pytest.param(EXAMPLES_OF_A_LONG_RUN, marks=pytest.mark.faults)]
+)
+def test_no_order_of_steps_loses_or_invents_anything(server: Server, template: str, examples: int) -> None:
+    run_machine(server, template, examples)
 
 
 def play(server: Server, template: str, steps: list[Step]) -> None:
