@@ -18,6 +18,7 @@ from tenant_migration.integrity.model import Phase
 from tenant_migration.integrity.report import VERDICTS
 from tenant_migration.integrity.report_file import form_of, write_report
 from tenant_migration.integrity.report_text import report_as_text
+from tenant_migration.planning.counted import counted
 
 
 def scope_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,4 +84,4 @@ def run_and_print(
         write_report(report, export_path)
         click.echo(f"Report written to {export_path}.")
     if report["status"] == "fail":
-        raise ChecksFailed(f"{report['criticalIssues']:,} critical issues in the {phase} checks")
+        raise ChecksFailed(f"{counted(report['criticalIssues'], 'critical issue')} in the {phase} checks")

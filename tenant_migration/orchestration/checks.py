@@ -119,6 +119,30 @@ def verdicts(outcome: TableOutcome, tenant_id: str, *, in_full: bool = True) -> 
 _NO_REASON = "the migration of this tenant failed"
 
 
+def judge_drift(check_name: str, checks: Sequence[CheckResult], tenant_id: str, *, in_full: bool) -> Verdict:
+    """Return a verdict on what was migrated earlier: what only warns, but names the tenant, counts too.
+
+    A row that came to another tenant with the organization of that one stands against no migration; but
+    whoever verifies again wants to see it.
+    """
+    verdict = judge(check_name, checks, in_full=in_full)
+    warnings_of_tenant = [
+        check
+        for check in checks
+        if check.outcome is Outcome.FAILED
+        and check.severity == "warning"
+        and tenant_id in (check.details.get("tenants") or {})
+    ]
+    if not verdict.passed or not warnings_of_tenant:
+        return verdict
+    return replace(
+        verdict,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(f"{check.description}: {check.count:,}" for check in warnings_of_tenant),
+    )
+
+
 def judge(check_name: str, checks: Sequence[CheckResult], *, in_full: bool = True) -> Verdict:
     """Return a gate's verdict: it passed when it ran and nothing stands against the table.
 

@@ -16,7 +16,15 @@ import dagster as dg
 from tenant_migration.integrity.model import CheckResult
 from tenant_migration.mapping.repository import list_mappings
 from tenant_migration.orchestration import check_metadata
-from tenant_migration.orchestration.checks import IN_FULL_MOST, VALIDATION, VERIFICATION, checks_on, judge
+from tenant_migration.orchestration.checks import (
+    IN_FULL_MOST,
+    VALIDATION,
+    VERIFICATION,
+    Verdict,
+    checks_on,
+    judge,
+    judge_drift,
+)
 from tenant_migration.orchestration.config import ChecksConfig, TablesConfig
 from tenant_migration.orchestration.external import MAPPED_TENANTS_CHECK, MAPPING_COMPLETE
 from tenant_migration.orchestration.listeners import listener_of
@@ -26,6 +34,7 @@ from tenant_migration.orchestration.partitions import tenants_partitions
 from tenant_migration.orchestration.record import Recorder
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import Session, event_source, session
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.workflow.pairs import pair_states
 from tenant_migration.workflow.selection import select_tables
@@ -102,7 +111,7 @@ def _report(
     described = check_metadata.of_report(findings.report, findings.results)
     if findings.report["status"] == "fail":
         raise dg.Failure(
-            f"{gate} failed: {findings.report['criticalIssues']} critical issues",
+            f"{gate} failed: {counted(findings.report['criticalIssues'], 'critical issue')}",
             metadata=described,
             allow_retries=False,
         )
@@ -160,7 +169,7 @@ def _record(context: dg.OpExecutionContext, gate: str, findings: Findings) -> No
         judged = _judged(gate, findings, table)
         in_full = len(judged) <= IN_FULL_MOST
         Recorder(context.instance, source, table_key(table)).verdicts(
-            {tenant: [judge(gate, checks_on(checks, tenant), in_full=in_full)] for tenant in judged}
+            {tenant: [_judge(gate, checks_on(checks, tenant), tenant, in_full=in_full)] for tenant in judged}
         )
     if not findings.is_of_everything:
         return
@@ -169,6 +178,12 @@ def _record(context: dg.OpExecutionContext, gate: str, findings: Findings) -> No
     if gate == VALIDATION:
         mapped = [check for check in findings.results if check.name == MAPPED_TENANTS_CHECK]
         recorder.verdict(judge(MAPPING_COMPLETE, mapped))
+
+
+def _judge(gate: str, checks: Sequence[CheckResult], tenant: str, *, in_full: bool) -> Verdict:
+    if gate == VERIFICATION:
+        return judge_drift(gate, checks, tenant, in_full=in_full)
+    return judge(gate, checks, in_full=in_full)
 
 
 def _judged(gate: str, findings: Findings, table: TablePlan) -> list[str]:

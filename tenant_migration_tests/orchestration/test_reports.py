@@ -149,6 +149,25 @@ def test_the_nightly_verification_notices_a_row_that_changed_tenant(app: App, mi
     assert "```sql" in str(shown["reproduce"])
 
 
+def test_a_row_that_went_to_another_tenant_with_its_organization_shows_where_it_came_from(
+    app: App, dagster: Dagster
+) -> None:
+    assert dagster.run("migrate_all", ops={"start": {"skip_backup": True}}).success
+    came_from, came_to = app.tenants[-2:]
+    app.execute(MOVED, came_to, came_from)
+    app.execute(
+        "UPDATE precedents p SET organization_id = m.organization_id FROM tenant_org_mappings m"
+        " WHERE m.tenant_id = p.tenant_id AND p.organization_id <> m.organization_id"
+    )
+    result = dagster.run("verify_all")
+    assert result.success, failure_messages(result)  # the rows are consistent: a warning
+    expected = dict.fromkeys(app.tenants, (True, True)) | {came_from: (False, True)}
+    assert dagster.check_results("precedents", "verification") == expected
+    assert "rows_stay_in_tenant" in str(
+        dagster.evaluation("precedents", "verification", came_from)["results"]
+    )
+
+
 def test_a_partition_shows_its_own_counts_and_no_keys_of_others(app: App, migrated: Dagster) -> None:
     one, other, third = app.tenants[-3:]
     keys = {
