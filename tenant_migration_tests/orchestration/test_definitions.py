@@ -321,10 +321,13 @@ def test_they_load_in_a_fresh_interpreter_without_database_and_storage(
     assert [file.name for file in tmp_path.iterdir()] == (["plan.json"] if given else [])
 
 
-@pytest.mark.parametrize("given", [None, small_plan()], ids=["without_plan", "with_plan"])
-@pytest.mark.parametrize("workspace", [["-w", "workspace.yaml"], []], ids=["workspace_yaml", "tool_dg"])
+@pytest.mark.parametrize(
+    ("workspace", "given"),
+    [(["-w", "workspace.yaml"], small_plan()), ([], None)],
+    ids=["workspace_yaml-with_plan", "tool_dg-without_plan"],
+)
 def test_dagster_definitions_validate_passes_from_the_repository_root(
-    given: Plan | None, workspace: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: list[str], given: Plan | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     if given is not None:
