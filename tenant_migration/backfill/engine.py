@@ -34,7 +34,7 @@ from tenant_migration.backfill.structure.column import ensure_column
 from tenant_migration.backfill.structure.empty_check import drop_empty_check
 from tenant_migration.backfill.sweep import SWEEPS_MOST, sweep
 from tenant_migration.backfill.work import Work
-from tenant_migration.database.connection import bring_to_rest, transaction
+from tenant_migration.database.connection import bring_to_rest, role_search_path, transaction
 from tenant_migration.errors import Refused, TenantMigrationError, UnknownTenant
 from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
@@ -142,13 +142,14 @@ def _scope(run: Run, table: TablePlan, tenants: Sequence[str] | None) -> list[in
 
 
 def _session_settings(connection: psycopg.Connection) -> dict[str, str]:
-    names = ("enable_nestloop", "enable_mergejoin", "enable_seqscan", "search_path")
-    return {
+    names = ("enable_nestloop", "enable_mergejoin", "enable_seqscan")
+    settings = {
         name: str(value)
         for name, value in connection.execute(
             "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(names)]
         )
     }
+    return {**settings, "search_path": role_search_path(connection)}
 
 
 @dataclass(frozen=True)

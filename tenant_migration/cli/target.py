@@ -28,7 +28,9 @@ class Target:
     @contextmanager
     def connection(self, *, read_only: bool = False) -> Iterator[psycopg.Connection]:
         """Open a connection and close it at the end; what it added to the audit log is anchored first."""
-        connection = connect(self.url, read_only=read_only, application_name="tenant-migration")
+        connection = connect(
+            self.url, read_only=read_only, application_name="tenant-migration", pin_path=True
+        )
         try:
             yield connection
         finally:

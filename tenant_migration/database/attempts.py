@@ -76,7 +76,7 @@ def attempt_at(
     try:
         yield
     except BaseException as error:
-        asked.record(error, lambda: connect(url, application_name="tenant_migration audit"))
+        asked.record(error, lambda: connect(url, application_name="tenant_migration audit", pin_path=True))
         raise
 
 

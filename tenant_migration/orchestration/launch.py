@@ -277,7 +277,7 @@ def _says_why(listener: Listener) -> bool:
 def _prepare(instance: dg.DagsterInstance, url: str, config: MigrationConfig, asked: dg.Config) -> Plan:
     tables = getattr(asked, "tables", None)
     tenants = getattr(asked, "tenants", None)
-    connection = connect(url, application_name="tenant_migration launch")
+    connection = connect(url, application_name="tenant_migration launch", pin_path=True)
     try:
         plan = stored_or_new_plan(
             connection, config, actor=actor(), tables=tables or None, tenants=tenants or None

@@ -51,9 +51,14 @@ def database_template(server: Server, request: pytest.FixtureRequest) -> str:
     return server.template("application", _fill) if "application" in request.fixturenames else "template1"
 
 
+def fill_application(connection: psycopg.Connection) -> None:
+    """Create the application's tables and rows; nothing of ours."""
+    connection.execute(_SCHEMA)
+
+
 def _fill(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as setup, connect(url) as connection:
-        setup.execute(_SCHEMA)
+        fill_application(setup)
         install(connection, MigrationConfig())
         for number, tenant in enumerate(TENANTS, start=1):
             setup.execute(

@@ -18,7 +18,7 @@ from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.backfill.runs import Run
 from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State
-from tenant_migration.database.connection import bring_to_rest, transaction
+from tenant_migration.database.connection import bring_to_rest, role_search_path, transaction
 from tenant_migration.errors import TenantMigrationError, UnknownTenant
 from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
@@ -34,7 +34,7 @@ from tenant_migration.recovery.rollback.work import Work
 
 _log = logging.getLogger(__name__)
 
-_SETTINGS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan", "search_path")
+_SETTINGS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan")
 
 
 def roll_back_table(
@@ -146,12 +146,13 @@ def _scope(run: Run, table: TablePlan, tenants: Sequence[str] | None) -> list[in
 
 
 def _session_settings(connection: psycopg.Connection) -> dict[str, str]:
-    return {
+    settings = {
         name: str(value)
         for name, value in connection.execute(
             "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(_SETTINGS)]
         )
     }
+    return {**settings, "search_path": role_search_path(connection)}
 
 
 def _roll_back(work: Work, started: float) -> RollbackResult:
