@@ -30,6 +30,7 @@ from tenant_migration.integrity.checks import (
     null_tenant_keys,
     organization_collisions,
     organization_matches_mapping,
+    organization_parents,
     organizations_active,
     organizations_exist,
     orphans,
@@ -78,6 +79,7 @@ CHECKS: tuple[Check, ...] = (
     json_tenant_keys.CHECK,
     # after
     circular_organizations.AFTER,
+    organization_parents.CHECK,
     audit_chain.CHECK,
     failed_pairs.CHECK,
     pending_pairs.CHECK,

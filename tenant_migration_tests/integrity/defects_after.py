@@ -60,6 +60,18 @@ def _change_a_row_without_a_key(world: World) -> None:
 
 DEFECTS = (
     Defect(
+        "organization_parents",
+        _AFTER,
+        "the federation deleted behind the foreign key",
+        lambda world: world.execute_unguarded(
+            "DELETE FROM organizations WHERE id = '00000000-0000-4000-8000-000000000002'; "
+            "UPDATE organizations SET parent_id = NULL WHERE slug <> 'local beta'"
+        ),
+        table=None,
+        count=1,
+        examples=(_BETA,),
+    ),
+    Defect(
         "audit_chain",
         _AFTER,
         "a row of the audit log edited behind its trigger",

@@ -94,6 +94,7 @@ BREAKS: dict[str, Break] = {
     "tenants_share_organization": _of_database("tenant_org_mappings", "organization_id"),
     "duplicate_slugs": _of_database("organizations", "slug"),
     "circular_organizations": _of_database("organizations", "parent_id"),
+    "organization_parents": _of_database("organizations", "parent_id"),
     "audit_chain": Break(None, "migration_audit_log", None, function="tenant_migration.verify_audit_chain"),
     "failed_pairs": _OF_PAIRS,
     "pending_pairs": _OF_PAIRS,
