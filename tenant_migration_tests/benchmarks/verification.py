@@ -112,9 +112,7 @@ def _run(server: EmbeddedServer, arguments: argparse.Namespace) -> int:
         f"\n{arguments.rows:,} rows, {arguments.tenants:,} tenants, {arguments.pairs} pairs; median (spread)"
     )
     print("\n".join(f"  {line}" for line in ratios))
-    print(
-        f"  peak memory: this process {peak_mb:.0f} MB, the verifying server process {server_mb:.0f} MB"
-    )
+    print(f"  peak memory: this process {peak_mb:.0f} MB, the verifying server process {server_mb:.0f} MB")
     with psycopg.connect(server.uri()) as connection:
         version = f"PostgreSQL {connection.info.parameter_status('server_version')}"
     settings = {
