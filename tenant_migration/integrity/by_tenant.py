@@ -6,6 +6,7 @@ there found nothing; a check that named no tenant stands in the row of the whole
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,8 +23,9 @@ UNMAPPED = "unmapped"
 MAPPED = "tenant"
 
 _NULL_KEYS = "null_tenant_keys"
-_UNMAPPED_TENANTS = "tenants_have_mapping"
+UNMAPPED_TENANTS = "tenants_have_mapping"
 _MIGRATED = frozenset({"completed", "verifying"})
+_PENDING = "pending"
 _KINDS = (WHOLE_TABLE, WITHOUT_TENANT, UNMAPPED, MAPPED)
 _SEVERITIES = ("critical", "warning", "info", "")
 
@@ -48,31 +50,58 @@ def grid(
             pending. None: before a migration.
 
     Returns:
-        `tables`; `tenants` and `listed`, how many there are and how many the grid has; `rows[] {kind, tenant,
-        remark?, cells {table: {outcome, severity?, count?, checks?}}}`, worst first. `outcome` is that of the
-        checks (`failed`, `errored`) or the state of a pair that is not migrated.
+        `tables`; `tenants` and `listed`, how many there are and how many the grid has; of all of them
+        `withFindings`, `unusual` (ids) and `notMigrated` {state: pairs}; `rows[] {kind, tenant, remark?,
+        cells {table: {outcome, severity?, count?, checks?}}}`, worst first. `outcome` is that of the checks
+        (`failed`, `errored`) or the state of a pair that is not migrated.
     """
     rows: dict[_RowKey, dict[str, Cell]] = {(MAPPED, tenant): {} for tenant in tenants}
-    if states is not None:
-        for (_, tenant), cells in rows.items():
-            for table in tables:
-                state = states.get((table, str(tenant)), "pending")
-                if state not in _MIGRATED:
-                    cells[table] = {"outcome": state}
+    mapped = [tenant for _, tenant in rows if tenant is not None]
     for result in results:
         if result.table is not None and result.outcome in (Outcome.FAILED, Outcome.ERRORED):
             for key, count in _concerned(result):
                 _add(rows.setdefault(key, {}), result, count)
+    with_findings = sum(bool(cells) and kind == MAPPED for (kind, _), cells in rows.items())
+    unusual = sum(remark(tenant) is not None for _, tenant in rows)
     ordered = sorted(rows.items(), key=lambda row: _order(*row))
     most = min(TENANTS_MOST, max(1, CELLS_MOST // max(1, len(tables))))
     tenants_there = sum(tenant is not None for _, tenant in rows)
     listed = ordered[: len(rows) - tenants_there + most]  # rows that are of no tenant come first
+    if states is not None:
+        for (kind, tenant), cells in listed:
+            if kind == MAPPED:
+                _add_states(cells, states, tables, str(tenant))
     return {
         "tables": list(tables),
         "tenants": tenants_there,
         "listed": min(most, tenants_there),
+        "withFindings": with_findings,
+        "unusual": unusual,
+        "notMigrated": {} if states is None else _not_migrated(states, tables, mapped),
         "rows": [_row(key, cells) for key, cells in listed],
     }
+
+
+def _add_states(
+    cells: dict[str, Cell], states: Mapping[tuple[str, str], str], tables: Sequence[str], tenant: str
+) -> None:
+    """Say of a tenant's tables that are not migrated in which state they are, where nothing was found."""
+    for table in tables:
+        state = states.get((table, tenant), _PENDING)
+        if state not in _MIGRATED and table not in cells:
+            cells[table] = {"outcome": state}
+
+
+def _not_migrated(
+    states: Mapping[tuple[str, str], str], tables: Sequence[str], tenants: Sequence[str]
+) -> dict[str, int]:
+    """Return how many pairs are in which state, of those that are not migrated; of all tenants."""
+    looked_at = (frozenset(tables), frozenset(tenants))
+    counts = Counter(
+        state for (table, tenant), state in states.items() if table in looked_at[0] and tenant in looked_at[1]
+    )
+    counts[_PENDING] += len(tables) * len(tenants) - counts.total()
+    return {state: count for state, count in sorted(counts.items()) if count and state not in _MIGRATED}
 
 
 def _concerned(result: CheckResult) -> list[tuple[_RowKey, int]]:
@@ -81,7 +110,7 @@ def _concerned(result: CheckResult) -> list[tuple[_RowKey, int]]:
         return [((WHOLE_TABLE, None), 0)]
     if result.name == _NULL_KEYS:
         return [((WITHOUT_TENANT, None), result.count)]
-    if result.name == _UNMAPPED_TENANTS:
+    if result.name == UNMAPPED_TENANTS:
         return _unmapped(result)
     by_tenant: Mapping[str, int] = result.details.get("tenants") or {}
     if by_tenant:
@@ -105,7 +134,7 @@ def _add(cells: dict[str, Cell], result: CheckResult, count: int) -> None:
     assert result.table is not None  # noqa: S101 - the caller looks
     severity = "critical" if result.outcome is Outcome.ERRORED else result.severity
     cell = cells.get(result.table)
-    if cell is None or "checks" not in cell:
+    if cell is None:
         cells[result.table] = {
             "outcome": result.outcome.value,
             "severity": severity,

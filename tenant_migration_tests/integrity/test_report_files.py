@@ -114,7 +114,9 @@ def test_the_grid_says_of_whom_each_finding_is_worst_first() -> None:
 
 
 def test_unmapped_tenants_beyond_those_that_are_named_are_counted() -> None:
-    rows = rows_of(report_of(replace(UNMAPPED, count=50)))
+    report = report_of(replace(UNMAPPED, count=50))
+    assert "at least 2 tenants without a mapping" in Page(report_as_html(report)).text
+    rows = rows_of(report)
     assert rows[0] == (
         "whole table",
         None,
@@ -141,6 +143,14 @@ def test_after_a_migration_the_grid_says_what_is_not_migrated() -> None:
         "alpha": {},
         HOSTILE[0]: {CLAIMS: {"outcome": "failed"}, PROFILES: {"outcome": "pending"}},
     }
+    report = report_of(after, states=states)
+    assert report["byTenant"]["notMigrated"] == {"failed": 1, "pending": 1}
+    assert "Tables of tenants that are not migrated: 1 failed, 1 pending" in Page(report_as_html(report)).text
+    many = grid(
+        [], tables=[CLAIMS], tenants=[f"t{n}" for n in range(5_000)], states={(CLAIMS, "t1"): "completed"}
+    )
+    assert many["notMigrated"] == {"pending": 4_999}
+    assert len(many["rows"]) == TENANTS_MOST
 
 
 def test_of_very_many_tenants_those_with_findings_are_listed() -> None:
@@ -153,6 +163,8 @@ def test_of_very_many_tenants_those_with_findings_are_listed() -> None:
     assert [tenant for _, tenant, _ in rows[:2]] == [None, tenants[-1]]
     page = Page(report_as_html(report)).text
     assert "4,500 tenants" in page
+    all_of_them = replace(FAILED, details={"tenants": dict.fromkeys(tenants, 1)})
+    assert "5,000 tenants with findings" in Page(report_as_html(report_of(all_of_them, tenants=tenants))).text
     many_tables = grid([last], tables=[f"t{n}" for n in range(1_000)], tenants=tenants)
     assert many_tables["listed"] == 20
 

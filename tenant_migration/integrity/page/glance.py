@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,12 +23,23 @@ def glance(grid: Mapping[str, Any] | None) -> Html:
     found = [row for row in mapped if _findings(row)]
     unusual = [row for row in (*rows.get(by_tenant.UNMAPPED, ()), *mapped) if "remark" in row]
     lines = [
-        _line("without a mapping", rows.get(by_tenant.UNMAPPED, []), _where),
+        _line(
+            "without a mapping",
+            rows.get(by_tenant.UNMAPPED, []),
+            _where,
+            and_more=_names_not_all(rows.get(by_tenant.WHOLE_TABLE, [])),
+        ),
         *(_without_tenant(row) for row in rows.get(by_tenant.WITHOUT_TENANT, ())),
-        _line("with findings", found, _where),
+        _line("with findings", found, _where, count=grid["withFindings"]),
         *(_of_whole_tables(row) for row in rows.get(by_tenant.WHOLE_TABLE, ())),
-        _not_migrated(mapped),
-        _line("with an unusual id", unusual, lambda row: text(row["remark"]), severity=""),
+        _not_migrated(grid["notMigrated"]),
+        _line(
+            "with an unusual id",
+            unusual,
+            lambda row: text(row["remark"]),
+            severity="",
+            count=grid["unusual"],
+        ),
     ]
     shown = "\n".join(filter(None, lines))
     return f'<ul class="glance">{shown}</ul>' if shown else ""
@@ -50,14 +60,37 @@ def _line(
     describe: Callable[[Mapping[str, Any]], Html],
     *,
     severity: str | None = None,
+    count: int | None = None,
+    and_more: bool = False,
 ) -> Html:
+    """Return a line about tenants.
+
+    Args:
+        what: they have in common.
+        rows: those that the grid has.
+        describe: what stands behind each name.
+        severity: None: the worst of what was found.
+        count: how many there are; None: all are in the grid.
+        and_more: whether there are more that nobody named.
+    """
     if not rows:
         return ""
+    total = len(rows) if count is None else count
     names = [f"{key(row['tenant'])} ({describe(row)})" for row in rows[:_NAMES_MOST]]
-    if len(rows) > len(names):
-        names.append(f"{len(rows) - len(names):,} more")
+    if total > len(names):
+        names.append(f"{total - len(names):,} more")
     kind = _worst(rows) if severity is None else severity
-    return f'<li class="{kind}"><b>{counted(len(rows), "tenant")} {what}</b>: {", ".join(names)}</li>'
+    least = "at least " if and_more else ""
+    return f'<li class="{kind}"><b>{least}{counted(total, "tenant")} {what}</b>: {", ".join(names)}</li>'
+
+
+def _names_not_all(whole_tables: Iterable[Mapping[str, Any]]) -> bool:
+    """Say whether a table has more tenants without a mapping than its check names."""
+    return any(
+        by_tenant.UNMAPPED_TENANTS in cell["checks"]
+        for row in whole_tables
+        for cell in _findings(row).values()
+    )
 
 
 def _where(row: Mapping[str, Any]) -> Html:
@@ -83,11 +116,8 @@ def _of_whole_tables(row: Mapping[str, Any]) -> Html:
     return f'<li class="{_worst([row])}">{what}: {", ".join(names)}</li>'
 
 
-def _not_migrated(rows: Iterable[Mapping[str, Any]]) -> Html:
-    states = Counter(
-        cell["outcome"] for row in rows for cell in row["cells"].values() if "checks" not in cell
-    )
+def _not_migrated(states: Mapping[str, int]) -> Html:
     if not states:
         return ""
-    names = ", ".join(f"{count:,} {text(state)}" for state, count in sorted(states.items()))
+    names = ", ".join(f"{count:,} {text(state)}" for state, count in states.items())
     return f"<li><b>Tables of tenants that are not migrated</b>: {names}</li>"
