@@ -1,8 +1,8 @@
 """How a row is hashed so that any other content gives another hash, whatever the session's settings are.
 
-Belongs here: which form of a column's value goes into the hash, and the hash itself. PostgreSQL's own hash of
-a value follows the type's `=`: 12.10 = 12.1, 1 month = 30 days, 'A' = 'a' in citext. Such values go in by what
-the type sends over the wire, or as text where that text depends on no setting. The engine takes the hash
+Belongs here: which form of a column's value goes into the hash, and the hash itself. PostgreSQL's own hash
+of a value follows the type's `=`: 12.10 = 12.1, 1 month = 30 days, 'A' = 'a' in citext. Such values go in by
+what the type sends over the wire, or as text where that text depends on no setting. The engine takes the hash
 before it writes, the checks take it again: both by this module, so a change of it needs a new `FORMULA`.
 """
 
