@@ -7,6 +7,7 @@ from psycopg import sql
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.model import SeverityLevel
 from tenant_migration.integrity.scope import TableScope
+from tenant_migration.integrity.sources.catalog import MEMBERS
 from tenant_migration.integrity.verdict import first_examples, verdict
 
 _COMPUTED = """
@@ -68,6 +69,7 @@ CHECK = TableCheck(
     "another with `organization_id_column`. What is computed from the organization follows it; what is "
     "computed from the tenant key stays as it is.",
     build=_build,
+    source=MEMBERS,
     wrong_rows=_wrong_rows,
     severity_in=_severity,
 )

@@ -6,7 +6,7 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope
-from tenant_migration.integrity.sources.catalog import table_and_partitions
+from tenant_migration.integrity.sources.catalog import MEMBERS, OF_MEMBERS, table_and_partitions
 from tenant_migration.integrity.verdict import first_examples, verdict
 
 # A partition is published with any table above it; rows are written under its own name.
@@ -41,13 +41,13 @@ jsonb_build_object('publications', ARRAY(
 """
 
 
-def _leaves(scope: TableScope) -> sql.Composed:
-    return sql.SQL(_LEAVES).format(relations=table_and_partitions(scope.table))
+def _leaves(relations: sql.Composed) -> sql.Composed:
+    return sql.SQL(_LEAVES).format(relations=relations)
 
 
-def _wrong_rows(scope: TableScope) -> sql.Composed:
+def _refused(relations: sql.Composed) -> sql.Composed:
     return sql.SQL("SELECT l.example, l.publications FROM ({}) AS l WHERE l.is_refused").format(
-        _leaves(scope)
+        _leaves(relations)
     )
 
 
@@ -55,9 +55,9 @@ def _build(scope: TableScope) -> Verdict:
     return verdict(
         rows_checked=sql.SQL("count(*)"),
         count=sql.SQL("count(*) FILTER (WHERE l.is_refused)"),
-        source=sql.SQL("({}) AS l").format(_leaves(scope)),
-        examples=first_examples(_wrong_rows(scope)),
-        details=sql.SQL(_DETAILS).format(leaves=_leaves(scope)),
+        source=sql.SQL("({}) AS l").format(_leaves(OF_MEMBERS)),
+        examples=first_examples(_refused(OF_MEMBERS)),
+        details=sql.SQL(_DETAILS).format(leaves=_leaves(OF_MEMBERS)),
         details_when_passed=True,
     )
 
@@ -70,5 +70,6 @@ CHECK = TableCheck(
     recommendation="ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index, or FULL; or take the table "
     "out of the publication.",
     build=_build,
-    wrong_rows=_wrong_rows,
+    source=MEMBERS,
+    wrong_rows=lambda scope: _refused(table_and_partitions(scope.table)),
 )

@@ -9,8 +9,8 @@ from __future__ import annotations
 from psycopg import sql
 
 from tenant_migration.integrity.check import DatabaseCheck, TableCheck, Verdict
-from tenant_migration.integrity.scope import DatabaseScope, TableScope
-from tenant_migration.integrity.sources.catalog import table_and_partitions
+from tenant_migration.integrity.scope import DatabaseScope
+from tenant_migration.integrity.sources.catalog import MEMBERS, OF_MEMBERS, table_and_partitions
 from tenant_migration.integrity.verdict import first_examples, verdict
 
 _HIDDEN = """
@@ -31,10 +31,6 @@ def _judge(relations: sql.Composable) -> Verdict:
 
 def _hidden(relations: sql.Composable) -> sql.Composed:
     return sql.SQL(_HIDDEN).format(relations=relations)
-
-
-def _of_table(scope: TableScope) -> sql.Composed:
-    return table_and_partitions(scope.table)
 
 
 def _that_are_read(scope: DatabaseScope) -> sql.Composed:
@@ -60,8 +56,9 @@ OF_TABLES = TableCheck(
     severity="critical",
     description="Row security would hide rows of the table from this role",
     recommendation=_RECOMMENDATION,
-    build=lambda scope: _judge(_of_table(scope)),
-    wrong_rows=lambda scope: _hidden(_of_table(scope)),
+    build=lambda scope: _judge(OF_MEMBERS),
+    source=MEMBERS,
+    wrong_rows=lambda scope: _hidden(table_and_partitions(scope.table)),
 )
 
 OF_WHAT_IS_READ = DatabaseCheck(

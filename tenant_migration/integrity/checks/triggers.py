@@ -14,14 +14,14 @@ from psycopg import sql
 from tenant_migration.integrity.check import Remark, TableCheck, Verdict
 from tenant_migration.integrity.model import SeverityLevel
 from tenant_migration.integrity.scope import FiringTrigger, TableScope
-from tenant_migration.integrity.sources.catalog import table_and_partitions
+from tenant_migration.integrity.sources.catalog import MEMBERS, OF_MEMBERS, table_and_partitions
 from tenant_migration.integrity.verdict import first_examples, verdict
 
 _SHOWN = 3
 
 _TRIGGERS = """
 SELECT DISTINCT t.tgname::text AS example
-FROM pg_trigger AS t WHERE t.tgrelid IN ({relations}) AND NOT t.tgisinternal AND {wanted}
+FROM pg_trigger AS t WHERE t.tgrelid IN ({relations}) AND NOT t.tgisinternal
 """
 
 _DEFINITIONS = """
@@ -48,8 +48,7 @@ def _names(scope: TableScope) -> sql.Literal:
 
 
 def _build(scope: TableScope) -> Verdict:
-    relations = table_and_partitions(scope.table)
-    every = sql.SQL(_TRIGGERS).format(relations=relations, wanted=sql.SQL("TRUE"))
+    every = sql.SQL(_TRIGGERS).format(relations=OF_MEMBERS)
     told = sql.SQL("d.example = ANY ({}::text[])").format(_names(scope))
     does = {trigger.name: trigger.does for trigger in _told(scope)}
     return verdict(
@@ -84,6 +83,7 @@ CHECK = TableCheck(
     recommendation="Decide with `on_triggers` of the table: `guard` with the statement that `plan` shows, or "
     "`fire`, which a rollback does not undo.",
     build=_build,
+    source=MEMBERS,
     wrong_rows=_wrong_rows,
     severity_in=_severity,
     remark=_what_they_do,
