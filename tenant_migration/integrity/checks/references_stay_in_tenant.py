@@ -17,8 +17,8 @@ from tenant_migration.integrity.verdict import first_examples, tenants_detail, v
 
 _JOINED = """
 (SELECT pairs.total, coalesce(cm.tenant_id, pairs.child_key::text) AS tenant_id, {different} AS is_different
- FROM pairs LEFT JOIN ({child}) AS cm ON {same_child_tenant}
- LEFT JOIN ({parent}) AS pm ON {same_parent_tenant}
+ FROM pairs LEFT JOIN child_mapping AS cm ON {same_child_tenant}
+ LEFT JOIN parent_mapping AS pm ON {same_parent_tenant}
 ) AS d
 """
 
@@ -50,8 +50,6 @@ def _build(scope: RelationScope) -> Verdict:
     child_key, parent_key = sql.Identifier("pairs", "child_key"), sql.Identifier("pairs", "parent_key")
     source = sql.SQL(_JOINED).format(
         different=_different(scope, child_key, parent_key),
-        child=mapping_of(scope.child),
-        parent=mapping_of(scope.parent),
         same_child_tenant=same_tenant(scope.child, child_key, sql.Identifier("cm", "key")),
         same_parent_tenant=same_tenant(scope.parent, parent_key, sql.Identifier("pm", "key")),
     )

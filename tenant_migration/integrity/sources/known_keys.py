@@ -27,10 +27,11 @@ SELECT set_config({keys}, coalesce(array_agg(k.key::text), '{{}}')::text, true),
 FROM ({of_type}) AS k
 """
 
+# Each setting in a SELECT of its own: the planner would read it too, for an estimate that is not needed.
 _REMEMBERED = """
 SELECT k.key::{type} AS key, k.tenant_id, k.organization_id
-FROM unnest(current_setting({keys})::text[], current_setting({tenants})::text[],
-            current_setting({organizations})::uuid[]) AS k(key, tenant_id, organization_id)
+FROM unnest((SELECT current_setting({keys})::text[]), (SELECT current_setting({tenants})::text[]),
+            (SELECT current_setting({organizations})::uuid[])) AS k(key, tenant_id, organization_id)
 """
 
 
