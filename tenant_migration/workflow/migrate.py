@@ -41,9 +41,9 @@ from tenant_migration.integrity.model import CheckResult
 from tenant_migration.integrity.tenant_verdicts import keep_verdicts
 from tenant_migration.mapping.repository import mapped_tenants
 from tenant_migration.planning.counted import counted
-from tenant_migration.planning.drift import refuse_if_changed
+from tenant_migration.planning.drift import refuse_if_changed, refuse_if_configuration_changed
 from tenant_migration.planning.model import Plan, TablePlan
-from tenant_migration.planning.storage import table_ids
+from tenant_migration.planning.storage import note_allowed_tenants, table_ids
 from tenant_migration.recovery.backups.manifest import note_run
 from tenant_migration.workflow.outcome import TableOutcome, describe_blocking, describe_waiting
 from tenant_migration.workflow.pairs import pair_states, tenants_in, tenants_waiting_for_parents
@@ -86,12 +86,14 @@ def resolve_scope(
 
     Raises:
         UnknownTable, UnknownTenant: a name that is not known.
-        PlanOutdated: a table changed since its plan was stored and was asked for by name, or is the only one;
-            in a run over all tables it is refused alone, by `migrate_table`. In a dry run always.
+        PlanOutdated: the configuration changed since the plan was stored, or a table did that was asked for
+            by name, or is the only one; in a run over all tables it is refused alone, by `migrate_table`.
+            In a dry run always.
         Refused: the emergency switch is set, a hazard of the plan, a parent that is pending, or, for all
             tenants, an unmapped tenant.
     """
     refuse_while_emergency(connection)
+    refuse_if_configuration_changed(config, plan)
     chosen = select_tables(plan, tables)
     selected = select_tenants(connection, config, tenants)
     if with_parents:
@@ -139,6 +141,7 @@ def begin(
         connection, plan, kind="migrate", selection=selection, actor=actor, dagster_run_id=dagster_run_id
     )
     note_run(connection, run.run_id)
+    note_allowed_tenants(connection, config.validation.allowed_unmapped_tenants)
     audit.record(
         connection,
         operation=OPERATION,

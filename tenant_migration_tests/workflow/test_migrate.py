@@ -11,7 +11,7 @@ from tenant_migration.errors import PlanOutdated, Refused, RunStopped, UnknownTa
 from tenant_migration.integrity.model import CheckResult
 from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.storage import store_plan
-from tenant_migration.workflow.migrate import begin, migrate, migrate_table, resolve_scope
+from tenant_migration.workflow.migrate import abort, begin, migrate, migrate_table, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.prepare import stored_or_new_plan
 from tenant_migration_tests.workflow.conftest import TENANTS
@@ -108,6 +108,19 @@ def test_an_unmapped_tenant_refuses_the_whole_run_but_not_a_single_tenant(applic
         run(application, config)
     outcomes = run(application, config, tenants=["acme"])
     assert {outcome.state for outcome in outcomes.values()} == {"completed"}
+
+
+def test_a_tenant_that_is_allowed_since_the_plan_was_stored_needs_no_new_plan(application):
+    stored_or_new_plan(application, MigrationConfig(), actor="test")
+    config = MigrationConfig.model_validate({"validation": {"allowed_unmapped_tenants": ["system"]}})
+    plan = stored_or_new_plan(application, config, actor="test")
+    assert plan.allowed_unmapped_tenants == ("system",)
+    resolve_scope(application, config, plan, dry_run=True)
+    run = begin(application, config, plan, resolve_scope(application, config, plan), actor="test")
+    abort(application, run, RuntimeError("enough"))
+    assert application.execute(
+        "SELECT allowed_unmapped_tenants FROM tenant_migration.settings"
+    ).fetchone() == (["system"],)
 
 
 def test_an_allowed_unmapped_tenant_is_left_alone(application):
