@@ -47,19 +47,19 @@ BEGIN
             CONTINUE WHEN EXISTS (SELECT FROM pg_operator WHERE oprname = o.name AND oprleft = a::regtype
                                   AND oprright = b::regtype);
             number := number + 1;
-            EXECUTE format('CREATE FUNCTION public.operator_%%s(%%s, %%s) RETURNS boolean LANGUAGE plpgsql AS '
-                           '%%L', number, a, b,
+            EXECUTE format('CREATE FUNCTION public.operator_%%s(%%s, %%s) RETURNS boolean'
+                           ' LANGUAGE plpgsql AS %%L', number, a, b,
                            format('BEGIN PERFORM public.captured(%%L); RETURN true; END', a || o.name || b));
-            EXECUTE format('CREATE OPERATOR public.%%s (FUNCTION = public.operator_%%s, LEFTARG = %%s, RIGHTARG = %%s)',
-                           o.name, number, a, b);
+            EXECUTE format('CREATE OPERATOR public.%%s (FUNCTION = public.operator_%%s, LEFTARG = %%s,'
+                           ' RIGHTARG = %%s)', o.name, number, a, b);
             INSERT INTO public.planted VALUES (a || o.name || b);
         END LOOP; END LOOP;
     END LOOP;
-    -- Functions of one argument, for the names that SQL is full of and the types they are not there for.
+    -- Functions of one argument, for the names that SQL is full of and types they are not there for.
     FOR f IN SELECT DISTINCT proname::text AS name FROM pg_proc
              WHERE pronamespace = 'pg_catalog'::regnamespace AND pronargs = 1 AND prokind = 'f'
-               AND proname = ANY ('{lower,upper,length,btrim,quote_ident,quote_literal,encode,abs,array_length,
-                   cardinality,unnest,to_regclass,hashtext,pg_relation_size,pg_total_relation_size,
+               AND proname = ANY ('{lower,upper,length,btrim,quote_ident,quote_literal,encode,abs,
+                   array_length,cardinality,unnest,to_regclass,hashtext,pg_relation_size,pg_total_relation_size,
                    pg_table_size,obj_description,now,date_trunc,floor,ceil,round,char_length,octet_length,
                    to_json,to_jsonb,jsonb_typeof,jsonb_array_elements_text,current_setting,txid_status,
                    pg_get_expr,pg_get_constraintdef,pg_get_indexdef,pg_get_triggerdef,pg_get_functiondef,
@@ -68,7 +68,8 @@ BEGIN
             CONTINUE WHEN EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
                                   AND proname = f.name AND pronargs = 1 AND proargtypes[0] = a::regtype);
             EXECUTE format('CREATE FUNCTION public.%%I(%%s) RETURNS text LANGUAGE plpgsql AS %%L', f.name, a,
-                           format('BEGIN PERFORM public.captured(%%L); RETURN $1::text; END', f.name || '(' || a || ')'));
+                           format('BEGIN PERFORM public.captured(%%L); RETURN $1::text; END',
+                                  f.name || '(' || a || ')'));
             INSERT INTO public.planted VALUES (f.name || '(' || a || ')');
         END LOOP;
     END LOOP;
@@ -104,7 +105,9 @@ def test_nothing_planted_is_called(planted: psycopg.Connection, tmp_path: Path) 
     install(planted, config, actor="test")
     file = tmp_path / "mappings.csv"
     organizations = [row[0] for row in planted.execute("SELECT id FROM public.organizations ORDER BY id")]
-    lines = [f'"{tenant}",{organization}\n' for tenant, organization in zip(TENANTS, organizations)]
+    lines = [
+        f'"{tenant}",{organization}\n' for tenant, organization in zip(TENANTS, organizations, strict=True)
+    ]
     file.write_text("tenant_id,organization_id\n" + "".join(lines))
     import_mappings(planted, config, file, "test")
     plan = build_plan(planted, config)
