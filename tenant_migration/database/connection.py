@@ -301,12 +301,12 @@ def _parse(url: str) -> dict[str, Any]:
         parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:  # its message quotes what it could not read: perhaps the password
         raise UsageError(f"the database URL cannot be read; {advice}") from None
-    if _password_went_astray(parameters):
+    if password_went_astray(parameters):
         raise UsageError(f"the database URL cannot be what was meant; {advice}")
     return parameters
 
 
-def _password_went_astray(parameters: dict[str, Any]) -> bool:
+def password_went_astray(parameters: dict[str, Any]) -> bool:
     """Say whether a bare @ or / in the password made host, port or database of what follows it."""
     host, port, database = (str(parameters.get(key) or "") for key in ("host", "port", "dbname"))
     return (
