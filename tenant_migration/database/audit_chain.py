@@ -35,12 +35,19 @@ class Chain:
     """The first row whose seal is broken; None: every seal holds."""
 
 
+def has_log(connection: psycopg.Connection) -> bool:
+    """Say whether there is a log; who may not read it is told so too."""
+    [(is_there,)] = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+        " ON n.oid = c.relnamespace"
+        " WHERE n.nspname = 'tenant_migration' AND c.relname = 'migration_audit_log')"
+    )
+    return bool(is_there)
+
+
 def read_anchor(connection: psycopg.Connection) -> Anchor | None:
     """Return the log's newest link; None: there is no log, since nothing is installed."""
-    [(is_there,)] = connection.execute(
-        "SELECT pg_catalog.to_regclass('tenant_migration.migration_audit_log') IS NOT NULL"
-    )
-    if not is_there:
+    if not has_log(connection):
         return None
     with transaction(connection, read_only=True, row_security=True):
         row = connection.execute(

@@ -152,7 +152,8 @@ def _conditions(wanted: Filter) -> tuple[sql.Composed, dict[str, Any]]:
     if wanted.tables:
         conditions.append(
             sql.SQL(
-                "(table_name ~~ ANY (%(table_patterns)s::text[]) OR EXISTS (SELECT FROM jsonb_array_elements_text("
+                "(table_name ~~ ANY (%(table_patterns)s::text[])"
+                " OR EXISTS (SELECT FROM jsonb_array_elements_text("
                 "CASE jsonb_typeof(detail -> 'tables') WHEN 'array' THEN detail -> 'tables' ELSE '[]' END)"
                 " AS named (name) WHERE named.name ~~ ANY (%(table_patterns)s::text[])))"
             )
