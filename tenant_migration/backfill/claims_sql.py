@@ -6,7 +6,8 @@ lock, and a batch takes its number while it holds that lock. So an entry of the 
 when `after_batch >= batch_id`, without any clock.
 
 What claims the key that a row had before: another organization; another key, or a DELETE, since a row that
-comes later under that key is not the one that we wrote.
+comes later under that key is not the one that we wrote. `moved_to` names the other key, for what was written
+after batch `moved_since`.
 
 A table without a key cannot name the row: there `claims_<table_id>` has the organizations that somebody else
 wrote anywhere in the table. One may be there several times: a unique index would make each writer of an
@@ -67,7 +68,8 @@ def function_relation(table_id: int) -> str:
 
 
 _OF_KEYS = (
-    "CREATE TABLE IF NOT EXISTS {claims} ({columns}, after_batch bigint NOT NULL, PRIMARY KEY ({keys}))"
+    "CREATE TABLE IF NOT EXISTS {claims} ({columns}, after_batch bigint NOT NULL, moved_to jsonb,"
+    " moved_since bigint, PRIMARY KEY ({keys}))"
 )
 _OF_ORGANIZATIONS = "CREATE TABLE IF NOT EXISTS {claims} (organization_id uuid NOT NULL)"
 _BY_ORGANIZATION = "CREATE INDEX IF NOT EXISTS {name} ON {claims} (organization_id)"
@@ -82,9 +84,12 @@ _COLUMNS_ARE_THERE = """
 
 _CLAIM_KEY = """
 BEGIN{columns_are_there}
-    INSERT INTO {claims} AS c ({keys}, after_batch)
-    SELECT {old_keys}, CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM {batch_numbers} AS s
-    ON CONFLICT ({keys}) DO UPDATE SET after_batch = excluded.after_batch
+    INSERT INTO {claims} AS c ({keys}, after_batch, moved_to)
+    SELECT {old_keys}, CASE WHEN s.is_called THEN s.last_value ELSE 0 END,
+           CASE WHEN TG_OP = 'UPDATE' AND ({other_key}) THEN jsonb_build_object({new_key}) END
+    FROM {batch_numbers} AS s
+    ON CONFLICT ({keys}) DO UPDATE
+        SET after_batch = excluded.after_batch, moved_to = excluded.moved_to, moved_since = c.after_batch
         WHERE c.after_batch < excluded.after_batch;
     RETURN NULL;
 END"""
@@ -136,6 +141,11 @@ def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
             old_keys=sql.SQL(", ").join(
                 sql.SQL("OLD.{}").format(sql.Identifier(column.name)) for column in table.key_columns
             ),
+            other_key=sql.SQL(" OR ").join(_other_key(table)),
+            new_key=sql.SQL(", ").join(
+                sql.SQL("{}, NEW.{}::text").format(sql.Literal(column.name), sql.Identifier(column.name))
+                for column in table.key_columns
+            ),
             batch_numbers=sql.Identifier("tenant_migration", f"{journal_relation(table_id)}_batch_id_seq"),
         )
     else:
@@ -168,12 +178,8 @@ def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
     organization = sql.Identifier(table.organization_column)
     other_organization = sql.SQL("OLD.{0} IS DISTINCT FROM NEW.{0}").format(organization)
     if table.key_columns:
-        other_key = [
-            sql.SQL("NOT OLD.{0} {1} NEW.{0}").format(sql.Identifier(column.name), sql.SQL(column.equality))
-            for column in table.key_columns
-        ]
         events = {
-            "UPDATE": sql.SQL(" OR ").join([other_organization, *other_key]),
+            "UPDATE": sql.SQL(" OR ").join([other_organization, *_other_key(table)]),
             "DELETE": sql.SQL("OLD.{} IS NOT NULL").format(organization),
         }
     else:
@@ -192,6 +198,13 @@ def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
             ),
         )
         for event, happened in events.items()
+    ]
+
+
+def _other_key(table: TablePlan) -> list[sql.Composed]:
+    return [
+        sql.SQL("NOT OLD.{0} {1} NEW.{0}").format(sql.Identifier(column.name), sql.SQL(column.equality))
+        for column in table.key_columns
     ]
 
 

@@ -22,7 +22,7 @@ _KEYS_SHOWN = 5
 _TENANTS_SHOWN = 5
 _REASONS = {
     "changed": "the application changed it since",
-    "deleted": "the application deleted it since",
+    "deleted": "not found under its key: the application deleted it since, or gave it another key",
     "failed": "the database refused it",
 }
 
@@ -64,7 +64,7 @@ def outcome_table(outcomes: Sequence[RollbackOutcome], prefix: str) -> Table:
         "Result",
         "Restored",
         "Changed by the application",
-        "Deleted",
+        "Not found",
         "Failed",
         "Batches",
         "Seconds",

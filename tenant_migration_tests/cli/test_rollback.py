@@ -202,7 +202,7 @@ def test_what_the_application_wrote_since_is_left_alone_counted_and_named(
     assert f"id={changed} of tenant" in result.stdout
     assert f"the application changed it since, now {elsewhere}" in result.stdout
     assert f"id={deleted} of tenant" in result.stdout
-    assert "the application deleted it since" in result.stdout
+    assert "not found under its key: the application deleted it since" in result.stdout
     assert "SELECT * FROM tenant_migration.left_alone WHERE run_id IN (" in result.stdout
     assert application.filled("precedents")[QUOTED_TENANT] == 1
 

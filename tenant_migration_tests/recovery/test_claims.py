@@ -75,6 +75,38 @@ def test_a_row_that_comes_back_under_the_same_key_is_not_ours(
     assert with_organization(world) == [7, 9, 1000]
 
 
+def test_rows_with_another_key_keep_our_value_and_are_named(
+    claims: Callable[[int], World], application: psycopg.Connection
+) -> None:
+    world = claims(40)
+    world.migrate("public.claims")
+    application.execute("UPDATE claims SET id = 1000 WHERE id = 9")
+    application.execute("DELETE FROM claims WHERE id = 10")
+    result = roll_back(world, "public.claims")
+    assert (result.rows_restored, result.rows_deleted) == (37, 2)
+    assert with_organization(world) == [1000]
+    assert result.notes == (
+        "1 row was given another key by the application and keeps what was written: id=9 is id=1000 now",
+    )
+
+
+def test_a_key_that_was_left_twice_names_the_row_that_we_wrote(
+    claims: Callable[[int], World], application: psycopg.Connection
+) -> None:
+    world = claims(40)
+    world.migrate("public.claims")
+    application.execute("UPDATE claims SET id = 1000 WHERE id = 9")
+    application.execute("INSERT INTO claims (id, tenant_id) SELECT 9, tenant_id FROM claims WHERE id = 10")
+    application.execute("UPDATE claims SET id = 2000 WHERE id = 9")  # no batch since: the first move counts
+    assert world.migrate("public.claims").rows_migrated == 1
+    application.execute("UPDATE claims SET id = 3000 WHERE id = 2000")
+    result = roll_back(world, "public.claims")
+    assert result.notes == (
+        "2 rows were given another key by the application and keep what was written: id=2000 is id=3000 now, "
+        "id=9 is id=1000 now",
+    )
+
+
 def test_what_was_migrated_again_after_a_claim_is_ours_again(
     claims: Callable[[int], World], application: psycopg.Connection
 ) -> None:

@@ -92,6 +92,23 @@ def test_everything_that_was_made_is_gone_and_nothing_else(claims: Callable[[int
     assert outcome.dropped[-1] == "column organization_id on public.claims"
 
 
+def test_what_somebody_dropped_before_is_not_named(claims: Callable[[int], World]) -> None:
+    world = claims(100)
+    before = migrated(world)
+    world.sql("DROP INDEX claims_organization_id_idx")
+    world.sql("ALTER TABLE claims DROP CONSTRAINT claims_organization_id_fkey")
+    world.sql("DROP TRIGGER tenant_migration_claim_truncate ON claims")
+    [outcome] = drop_all(world).values()
+    assert outcome.state == "rolled_back"
+    assert outcome.dropped == (
+        "trigger tenant_migration_claim_update on public.claims",
+        "trigger tenant_migration_claim_delete on public.claims",
+        "column organization_id on public.claims",
+    )
+    assert objects(world.connection) == before
+    assert alive(world) == []
+
+
 def test_rows_are_reset_in_place_once_the_index_is_gone(claims: Callable[[int], World]) -> None:
     """HOT: with the index dropped first, no reset writes into an index."""
     world = claims(2_000)

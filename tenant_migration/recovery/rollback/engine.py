@@ -28,6 +28,7 @@ from tenant_migration.recovery.rollback import outcome
 from tenant_migration.recovery.rollback.from_backup import ensure_index_by_key
 from tenant_migration.recovery.rollback.kept import close_kept
 from tenant_migration.recovery.rollback.lost_entries import rebuild_lost_entries, refuse_gaps
+from tenant_migration.recovery.rollback.rekeyed import rows_with_another_key
 from tenant_migration.recovery.rollback.scope import count_open
 from tenant_migration.recovery.rollback.taking_back import take_back
 from tenant_migration.recovery.rollback.work import Work
@@ -191,6 +192,8 @@ def _roll_back(work: Work, started: float) -> RollbackResult:
         number: count - sum(part.get(number, 0) for part in (still_open, changed, deleted))
         for number, count in expected.items()
     }
+    if deleted:
+        work.tally.notes += rows_with_another_key(work)
     result = _result(work, started, expected, restored, changed, deleted, still_open)
     outcome.compare_with_counters(
         work, restored=result.rows_restored, changed=result.rows_changed, deleted=result.rows_deleted
