@@ -14,6 +14,7 @@ from tenant_migration.backfill.bulk import bulk_pass, leaves_of, strategy_of
 from tenant_migration.backfill.claims import ensure_claims
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.counts import TenantCount, count_by_tenant
+from tenant_migration.backfill.dead_rollbacks import end_dead_rollbacks
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.fingerprints import prepare_fingerprints
 from tenant_migration.backfill.journal import (
@@ -183,6 +184,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     strategy = strategy_of(work, to_do[0].leaf).value if to_do else table.strategy.value
     keeps = table.settings.on_existing_value == "keep"
     _note_counts(work, strategy, sum(different.values()) if keeps else 0)
+    _end_dead_rollbacks(work)
     _set_pairs(work, work.scope_numbers, State.RUNNING, None)
     failpoints.reach(failpoints.PAIRS_RUNNING)
     unclaimed = ensure_claims(work)
@@ -275,6 +277,19 @@ def _finish_pairs(
         _set_pairs(work, good, State.FAILED, reason, rows_migrated=counts, rows_kept=kept)
     else:
         _set_pairs(work, good, State.VERIFYING, None, rows_migrated=counts, rows_kept=kept)
+
+
+def _end_dead_rollbacks(work: Work) -> None:
+    work.retry.run(
+        f"rollbacks of {work.table.qualified_name}",
+        lambda connection: end_dead_rollbacks(
+            connection,
+            table_id=work.table_id,
+            tenant_numbers=work.scope_numbers,
+            run_id=work.run.run_id,
+            actor=work.run.actor,
+        ),
+    )
 
 
 def _set_pairs(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import psycopg
 
+from tenant_migration.backfill.dead_rollbacks import end_dead_rollbacks
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.lease import KeepAlive
@@ -252,6 +253,7 @@ class _TableWork:
         in_scope = list(self.run.tenants) if tenants is None else list(tenants)
         before: tuple[CheckResult, ...] = ()
         with self._stoppable("the checks before the migration"):
+            self._end_dead_rollbacks(in_scope)
             waiting = self.block_waiting_tenants(in_scope)
             free = [tenant for tenant in in_scope if tenant not in waiting]
             if in_scope and not free:
@@ -362,6 +364,16 @@ class _TableWork:
                 counts=counts,
                 duration_ms=round((time.monotonic() - started) * 1000),
                 detail=detail,
+            )
+
+    def _end_dead_rollbacks(self, tenants: list[str]) -> None:
+        with usable(self.connection) as connection:
+            end_dead_rollbacks(
+                connection,
+                table_id=self._table_id(connection),
+                tenant_numbers=[self.run.tenants[tenant] for tenant in tenants],
+                run_id=self.run.run_id,
+                actor=self.run.actor,
             )
 
     def block_waiting_tenants(self, tenants: list[str]) -> dict[str, list[str]]:
