@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from tenant_migration.cli.checking import run_and_print, scope_options
+from tenant_migration.cli.checking import export_option, run_and_print
 from tenant_migration.cli.target import Target, target_options
-from tenant_migration.integrity.model import Phase
 
 
 @click.command(
@@ -16,24 +15,14 @@ from tenant_migration.integrity.model import Phase
 Examples:
   tenant-migration verify
   tenant-migration verify --post --export post-migration-report.json
-  tenant-migration verify --export post-migration-report.html
-  tenant-migration verify --tenant local-12
   tenant-migration verify --pre
 """
 )
 @click.option("--pre", is_flag=True, help="The checks before a migration, as `validate` runs them.")
 @click.option("--post", is_flag=True, help="The checks after a migration. The default.")
-@scope_options
+@export_option
 @target_options
-def verify(
-    *,
-    target: Target,
-    pre: bool,
-    post: bool,
-    export_path: Path | None,
-    tables: tuple[str, ...],
-    tenants: tuple[str, ...],
-) -> None:
+def verify(*, target: Target, pre: bool, post: bool, export_path: Path | None) -> None:
     """Check every table and tenant recorded as migrated.
 
     Each row has its organization, it exists, it is the mapped one, nothing was lost. What is not migrated yet
@@ -41,5 +30,4 @@ def verify(
     """
     if pre and post:
         raise click.UsageError("give --pre or --post, not both")
-    phase: Phase = "pre-migration" if pre else "post-migration"
-    run_and_print(target, phase, export_path, tables=tables, tenants=tenants)
+    run_and_print(target, "pre-migration" if pre else "post-migration", export_path)

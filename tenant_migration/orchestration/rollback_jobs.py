@@ -51,11 +51,7 @@ def roll_back_tenant(context: dg.OpExecutionContext, config: RollbackConfig, dat
 def _roll_back(
     context: dg.OpExecutionContext, config: RollbackConfig, database: Database
 ) -> tuple[Plan, list[RollbackOutcome]]:
-    tenants = [tenant_id(context.partition_key)]
-    with (
-        session(context, database) as opened,
-        opened.attempt("rollback", tables=config.tables, tenants=tenants),
-    ):
+    with session(context, database) as opened:
         plan = opened.plan_to_read()
         opened.sync_partitions()
         outcomes = rollback(
@@ -64,7 +60,7 @@ def _roll_back(
             plan,
             actor=opened.actor,
             tables=config.tables or None,
-            tenants=tenants,
+            tenants=[tenant_id(context.partition_key)],
             with_children=config.with_children,
             from_backup=config.from_backup,
             verify=config.verify,

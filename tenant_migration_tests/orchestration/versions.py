@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from tenant_migration_tests.versions import newest_server_only
+import pytest
 
-__all__ = ["newest_server_only"]
+from tenant_migration_tests.servers import tested_versions
+
+newest_server_only = pytest.mark.parametrize("server", [max(tested_versions())], indirect=True)

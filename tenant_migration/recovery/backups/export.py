@@ -146,7 +146,6 @@ def _export_table(
         "bytes": size,
         "sha256": digest.hexdigest(),
         "checksum": table.checksum,
-        "checksum_formula": table.checksum_formula,
         "columns": columns,
     }
 
