@@ -3,7 +3,8 @@
 ALTER TABLE tenant_migration.settings
     ADD COLUMN IF NOT EXISTS emergency_stopped_at timestamptz,
     ADD COLUMN IF NOT EXISTS emergency_stopped_by text,
-    ADD COLUMN IF NOT EXISTS emergency_reason     text;
+    ADD COLUMN IF NOT EXISTS emergency_reason     text,
+    ADD COLUMN IF NOT EXISTS emergency_unstopped  text;   -- what could not be told to stop and may start at its release
 
 -- A rollback's part of a table: entries of the journal = restored + changed + deleted, failed ones stay open.
 ALTER TABLE tenant_migration.table_runs

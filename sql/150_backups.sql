@@ -18,7 +18,6 @@ CREATE TABLE IF NOT EXISTS tenant_migration.backups (
     snapshot      pg_snapshot,                   -- which transactions' work it holds
     held_by       text,
     held_at       timestamptz,
-    relied_on_at  timestamptz,                   -- when a migration last started that counts on it
     directory     text,                          -- where it was exported to
     CHECK (state <> 'complete' OR num_nulls(finished_at, lsn, snapshot) = 0)
 );
@@ -37,3 +36,20 @@ CREATE TABLE IF NOT EXISTS tenant_migration.backed_up_tables (
     PRIMARY KEY (backup_id, table_id)
 );
 CREATE INDEX IF NOT EXISTS backed_up_tables_relation_idx ON tenant_migration.backed_up_tables (relation);
+
+-- Who counts on a backup: a process that is about to migrate, then its run. No cleanup drops it before that has ended.
+CREATE TABLE IF NOT EXISTS tenant_migration.relied_on_backups (
+    reliance_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    backup_id    bigint NOT NULL REFERENCES tenant_migration.backups,
+    host         text NOT NULL,
+    process_id   integer NOT NULL,
+    relied_on_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    run_id       bigint REFERENCES tenant_migration.runs   -- NULL: not begun yet
+);
+CREATE INDEX IF NOT EXISTS relied_on_backups_backup_idx ON tenant_migration.relied_on_backups (backup_id);
+
+ALTER TABLE tenant_migration.backups
+    ADD COLUMN IF NOT EXISTS bytes_expected bigint,      -- what it was estimated to take, before it was made
+    DROP COLUMN IF EXISTS relied_on_at;
+-- How both checksums of a table were computed: only those of the same formula can be compared.
+ALTER TABLE tenant_migration.backed_up_tables ADD COLUMN IF NOT EXISTS checksum_formula smallint NOT NULL DEFAULT 1;

@@ -1,20 +1,25 @@
 -- Who may do what with our own objects: nobody, but the owner and the three group roles that exist.
 -- Row security is enabled, not forced: forced, the engine's own statements would fail under row_security = off.
 
--- Enables row security and takes back every grant but the owner's own: databases with default privileges
--- hand new tables to application roles. Also called for each journal and backup when it is made.
+-- Enables row security and takes back every grant but the owner's own, on its sequences too: databases with
+-- default privileges hand new tables to application roles. Also called for each journal and backup when it is made.
 CREATE OR REPLACE FUNCTION tenant_migration.make_private(relation regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     granted record;
 BEGIN
     FOR granted IN
-        SELECT DISTINCT a.grantee, c.relkind
+        SELECT DISTINCT a.grantee, c.relkind, c.oid::regclass AS name
         FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
-        WHERE c.oid = relation AND a.grantee <> c.relowner
+        WHERE (c.oid = relation
+               OR c.relkind = 'S' AND c.oid IN (SELECT d.objid FROM pg_depend d    -- of its identity columns
+                                                WHERE d.classid = 'pg_class'::regclass
+                                                  AND d.refclassid = 'pg_class'::regclass
+                                                  AND d.refobjid = relation AND d.deptype IN ('i', 'a')))
+          AND a.grantee <> c.relowner
     LOOP
         EXECUTE format('REVOKE ALL ON %s %s FROM %s CASCADE', CASE granted.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
-                       relation, CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
+                       granted.name, CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
     END LOOP;
     IF EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind IN ('r', 'p') AND NOT relrowsecurity) THEN
         EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
@@ -88,7 +93,7 @@ BEGIN
             ('tenant_migration_operator', 'SELECT', NULL, '{quarantine,left_alone}'),
             ('tenant_migration_operator', 'INSERT, UPDATE, DELETE', '{tenant_org_mappings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (emergency_stop, emergency_stopped_at, emergency_stopped_by, '
-                                          'emergency_reason, mapping_generation)', '{settings}', '{}'),
+                                          'emergency_reason, emergency_unstopped, mapping_generation)', '{settings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (state, reason, actor, finished_at)', '{runs,table_runs}', '{}'),
             ('tenant_migration_operator', 'INSERT (run_id, table_id, state, reason, actor)', '{table_runs}', '{}'),
             ('tenant_migration_reader', 'SELECT', NULL, '{quarantine,left_alone}')

@@ -57,7 +57,10 @@ BEGIN;
 \ir 120_readiness.sql
 \ir 130_reset.sql
 \ir 140_recovery.sql
+\ir 145_truncations.sql
 \ir 150_backups.sql
+\ir 155_fingerprints.sql
+\ir 160_verdicts.sql
 \ir 200_roles.sql
 \ir 210_rights.sql
 COMMIT;

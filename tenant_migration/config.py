@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import getpass
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -40,6 +41,53 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """Not empty, also without the blanks around it."""
 
 
+_CRON_FIELDS = (
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("day of the week", 0, 7),
+)
+_CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/([1-9]\d?))?", re.ASCII)
+_DAYS_MOST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""Of each month."""
+
+
+def checked_cron(text: str) -> str:
+    """Return a cron expression that Dagster takes, with one blank between its fields.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    fields = text.split()
+    if len(fields) != len(_CRON_FIELDS):
+        raise ValueError(
+            f"{text!r} has {len(fields)} fields; a cron expression has five, such as '0 2 * * *'"
+        )
+    values = [_cron_values(field, *of) for field, of in zip(fields, _CRON_FIELDS, strict=True)]
+    days, months = values[2:4]
+    if not any(min(days) <= _DAYS_MOST[month - 1] for month in months):
+        raise ValueError(f"{text!r} names a day that its months do not have")
+    return " ".join(fields)
+
+
+def _cron_values(field: str, name: str, least: int, most: int) -> set[int]:
+    values: set[int] = set()
+    for part in field.split(","):
+        found = _CRON_PART.fullmatch(part)
+        if found:
+            first = int(found[1] or least)
+            last = int(found[2] or (found[1] if found[1] and not found[3] else most))
+            if least <= first <= last <= most:
+                values.update(range(first, last + 1, int(found[3] or 1)))
+                continue
+        raise ValueError(
+            f"{part!r} is no {name}: give *, a number from {least} to {most}, a range such as "
+            f"{least}-{most}, a step such as */2, or several with commas"
+        )
+    return values
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, validate_default=True
@@ -59,6 +107,8 @@ class OrganizationsConfig(_Strict):
     """Column compared by `mappings --suggest`; null when there is none."""
     name: Text | None = "name"
     """Column compared by `mappings --suggest`; null when there is none."""
+    active: Text | None = None
+    """Column of type boolean that says whether the organization is active; null when there is none."""
 
 
 class SchemasConfig(_Strict):
@@ -176,6 +226,19 @@ class BackupsConfig(_Strict):
     """Command that prints how many bytes are free where the server keeps its data, where we cannot look."""
 
 
+class ScheduleConfig(_Strict):
+    """When Dagster's schedules start; each is off until somebody turns it on in the UI."""
+
+    verification_cron: Text = "0 2 * * *"
+    """When `verification_nightly` verifies what is migrated: minute, hour, day of the month, month and day of
+    the week, in UTC."""
+
+    @field_validator("verification_cron")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        return checked_cron(value)
+
+
 class MigrationConfig(_Strict):
     """The whole file."""
 
@@ -194,6 +257,7 @@ class MigrationConfig(_Strict):
     cache_ttl_seconds: float = Field(300.0, ge=0)
     """Seconds that the mapper's cache holds a mapping."""
     backups: BackupsConfig = BackupsConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
 
     @field_validator("tables", mode="before")
     @classmethod

@@ -6,9 +6,9 @@ Everything connects as `app_owner`, a NOSUPERUSER NOBYPASSRLS role that owns the
 
 from __future__ import annotations
 
-import os
 import signal
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 
 import psycopg
@@ -17,6 +17,9 @@ import pytest
 from tenant_migration_tests.servers import OWNER, Server, Servers, tested_versions
 
 __all__ = ["OWNER", "Server"]
+
+TESTS_IN_A_GROUP = 100
+"""Of one folder and version: enough to share what they copy, few enough to divide the work evenly."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A test run that was started in the background ignores Ctrl-C, and so would every process that it starts.
@@ -37,9 +40,15 @@ def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
 
 
 @pytest.fixture
-def database(server: Server) -> Iterator[str]:
+def database_template() -> str:
+    """Name of the database that `database` copies; a folder's own fixture of this name gives a filled one."""
+    return "template1"
+
+
+@pytest.fixture
+def database(server: Server, database_template: str) -> Iterator[str]:
     """URL of a fresh database, as its owner."""
-    name = server.create_database()
+    name = server.create_database(database_template)
     yield server.url(name)
     server.drop_database(name)
 
@@ -50,15 +59,26 @@ def connection(database: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one server version together under `--dist loadgroup`: a process starts one server.
+    """Divide the tests over tiers and processes; before `-m` chooses among them.
 
-    With more processes than versions a version's tests are divided by their file.
+    Tests of one folder and one server version stay together under `--dist loadgroup`, since they share the
+    databases that they copy. A folder with many tests is divided by its files.
     """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    shares = max(1, workers // len(tested_versions()))
+    newest = max(tested_versions())
+    sizes = Counter(_folder_and_version(item) for item in items)
     for item in items:
-        version = getattr(item, "callspec", None) and item.callspec.params.get("server")
-        if version is not None:
-            share = zlib.crc32(str(item.path).encode()) % shares
-            item.add_marker(pytest.mark.xdist_group(f"pg{version}-{share}"))
+        folder, version = group = _folder_and_version(item)
+        if version is None:
+            continue
+        if version != newest and item.get_closest_marker("newest_server_by_default"):
+            item.add_marker(pytest.mark.faults)
+        parts = 1 + sizes[group] // TESTS_IN_A_GROUP
+        part = zlib.crc32(str(item.path).encode()) % parts
+        item.add_marker(pytest.mark.xdist_group(f"{folder}-pg{version}-{part}"))
+
+
+def _folder_and_version(item: pytest.Item) -> tuple[str, int | None]:
+    call = getattr(item, "callspec", None)
+    return item.path.parent.name, call.params.get("server") if call is not None else None

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,18 @@ VERSIONS_VARIABLE = "TENANT_MIGRATION_TEST_SERVERS"
 """Major versions to test on, for example `15,18`; default the embedded ones."""
 
 _FOLDER_PREFIX = "tmt-"
+_ON_DISK, _IN_MEMORY = Path("/tmp"), Path("/dev/shm")
+"""Short, for the socket, and open to the user who runs the server when we are root."""
+_ENOUGH_BYTES = 4 * 2**30
+"""Of free memory file system: a run's servers together use less than half of it."""
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "128MB",
+}
+"""Nobody needs these clusters after a crash, and they have to stay small."""
+
 _database_numbers = itertools.count()
 
 
@@ -38,6 +51,7 @@ class Server:
     """A running server with the owner role."""
 
     embedded: EmbeddedServer
+    _templates: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def version(self) -> int:
@@ -54,13 +68,31 @@ class Server:
         name = f"test_{next(_database_numbers)}"
         with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy").format(
                     sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
                 )
             )
-        with psycopg.connect(self.superuser_url(name), autocommit=True) as connection:
-            connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(OWNER)))
         return name
+
+    def template(self, name: str, fill: Callable[[str], None]) -> str:
+        """Return the name of a database to copy, filled when it is first asked for.
+
+        Args:
+            name: what it is called among this server's templates.
+            fill: fills the empty database whose URL it is given, as the owner; leaves no connection open.
+        """
+        if name not in self._templates:
+            database = self.create_database()
+            fill(self.url(database))
+            self._templates[name] = database
+        return self._templates[name]
+
+    def end_sessions(self, name: str) -> None:
+        """End what is still connected to a database, so that it can be copied."""
+        with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
 
     def drop_database(self, name: str) -> None:
         with psycopg.connect(self.superuser_url(), autocommit=True) as connection:
@@ -86,18 +118,20 @@ class Servers:
         if self._folder is None:
             _remove_leftovers()
             prefix = f"{_FOLDER_PREFIX}{os.getpid()}-"
-            self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # short, for the socket
+            self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_parent_folder()))
             self._folder.chmod(0o711)  # as root another user runs the server
         embedded = start_server(
             self._folder / str(version),
             version,
-            settings={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
+            settings=_SETTINGS,
             programs=None if version in SUPPORTED_VERSIONS else system_programs()[version],
         )
         with psycopg.connect(embedded.uri(), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS").format(sql.Identifier(OWNER))
             )
+        with psycopg.connect(embedded.uri("template1"), autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(OWNER)))
         return Server(embedded)
 
     def stop(self) -> None:
@@ -110,9 +144,15 @@ class Servers:
             self._folder = None
 
 
+def _parent_folder() -> Path:
+    """Return where the clusters go: into memory if there is enough, as each test copies a database."""
+    usable = _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK)
+    return _IN_MEMORY if usable and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH_BYTES else _ON_DISK
+
+
 def _remove_leftovers() -> None:
     """Stop and remove what a test run that was killed left behind."""
-    for folder in Path("/tmp").glob(f"{_FOLDER_PREFIX}*"):
+    for folder in [*_ON_DISK.glob(f"{_FOLDER_PREFIX}*"), *_IN_MEMORY.glob(f"{_FOLDER_PREFIX}*")]:
         owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
         ours = folder.stat().st_uid == os.geteuid()
         if not ours or not owner.isdigit() or Path(f"/proc/{owner}").exists():

@@ -79,6 +79,7 @@ validation:
   relations: [{child: claims, columns: [user_id], parent: profiles}]
 cache_ttl_seconds: 60
 backups: {retention_days: 3, directory: /backups, max_bytes: 1000}
+schedule: {verification_cron: "*/30 2-4  * * 1,5"}
 """
 
 
@@ -128,9 +129,34 @@ def test_everything_that_can_be_said_is_read() -> None:
     assert config.organizations.slug is None
     assert config.validation.allowed_unmapped_tenants == ["system", "00123"]
     assert config.validation.skip[0].reason == "known since 2019"
+    assert config.schedule.verification_cron == "*/30 2-4 * * 1,5"
     assert config.validation.relations[0].parent == "profiles"
     assert config.backups.directory == Path("/backups")
     assert config.defaults.quarantine_max_share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("cron", "said"),
+    [
+        ("0 2 * *", "has 4 fields; a cron expression has five"),
+        ("0 2 * * * *", "has 6 fields"),
+        ("60 2 * * *", "'60' is no minute: give *, a number from 0 to 59"),
+        ("0 24 * * *", "'24' is no hour"),
+        ("0 2 0 * *", "'0' is no day of the month"),
+        ("0 2 * 13 *", "'13' is no month"),
+        ("0 2 * * 8", "'8' is no day of the week"),
+        ("0 5-2 * * *", "'5-2' is no hour"),
+        ("0 */0 * * *", "'*/0' is no hour"),
+        ("0 2, * * *", "'' is no hour"),
+        ("0 2 31 2,4 *", "names a day that its months do not have"),
+        ("@daily", "has 1 fields"),
+        ("0 two * * *", "'two' is no hour"),
+    ],
+)
+def test_a_cron_expression_that_dagster_would_not_take_is_refused(cron: str, said: str) -> None:
+    message = refusal(f"schedule: {{verification_cron: '{cron}'}}")
+    assert "schedule.verification_cron: " in message
+    assert said in message
 
 
 def test_the_file_is_utf_8_whatever_the_locale() -> None:
@@ -156,7 +182,7 @@ def test_the_file_is_utf_8_whatever_the_locale() -> None:
         ),
         ("organizations: {tabel: x}", "organizations.tabel: unknown key; did you mean 'table'?"),
         ("schemas: {includes: [x]}", "schemas.includes: unknown key; did you mean 'include'?"),
-        ("schedule: {}", "schedule: unknown key"),
+        ("schedule: {verification: x}", "unknown key; did you mean 'verification_cron'?"),
         ("pace: {}", "pace: unknown key"),
     ],
 )

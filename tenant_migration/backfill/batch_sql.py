@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from tenant_migration.backfill.fingerprints import fingerprint
 from tenant_migration.backfill.journal_sql import journal_name, key_columns
 from tenant_migration.backfill.mapping_sql import frozen_map
 from tenant_migration.backfill.target import Target
@@ -81,12 +82,12 @@ moved AS (
     WHERE (SELECT open FROM gate) AND {place} AND {same_tenant} AND {needs_writing}{exclusion}
     RETURNING map.tenant_number, {returned})"""
 
-# Before PostgreSQL 18 the old value is taken under the row's lock first. A row that another transaction
+# Before PostgreSQL 18 what the old row has is taken under its lock first. A row that another transaction
 # changed meanwhile is locked in its new version, which this statement's snapshot does not see: it is left
 # for the sweep.
 _MOVED_LOCK_FIRST = """
 locked AS MATERIALIZED (
-    SELECT t.ctid AS row_ctid, {tenant} AS tenant, {organization} AS previous_value
+    SELECT t.ctid AS row_ctid, {tenant} AS tenant, {organization} AS previous_value{fingerprint}
     FROM ONLY {leaf} AS t JOIN map ON {same_tenant}
     WHERE (SELECT open FROM gate) AND {place} AND {needs_writing}{exclusion}
     FOR NO KEY UPDATE OF t),
@@ -128,11 +129,14 @@ def batch_statement(
         returned.append(sql.SQL("{} AS previous_values").format(_previous_value(target)))
         columns.append(sql.Identifier("previous_values"))
     if target.hashed_columns:
-        returned.append(sql.SQL("{} AS fingerprints").format(fingerprint(target)))
+        returned.append(sql.SQL("{} AS fingerprints").format(_old_fingerprint(target)))
         columns.append(sql.Identifier("fingerprints"))
     folds = [sql.SQL("array_agg(tenant_number) AS tenant_numbers").format()]
     folds += [sql.SQL("array_agg({0}) AS {0}").format(column) for column in columns[1:]]
-    lock_first = target.overwrites and not target.returns_old
+    lock_first = (target.overwrites or bool(target.hashed_columns)) and not target.returns_old
+    of_locked: sql.Composable = sql.SQL("")
+    if target.hashed_columns:
+        of_locked = sql.SQL(", {} AS fingerprint").format(fingerprint(target, "t"))
     moved = sql.SQL(_MOVED_LOCK_FIRST if lock_first else _MOVED).format(
         leaf=target.leaf,
         organization=target.organization if lock_first else identifier(target.table.organization_column),
@@ -143,6 +147,7 @@ def batch_statement(
         equals=target.equals,
         needs_writing=target.needs_writing,
         exclusion=target.exclusion if skips_quarantined else sql.SQL(""),
+        fingerprint=of_locked,
         returned=sql.SQL(", ").join(returned),
     )
     return sql.SQL(_STATEMENT).format(
@@ -156,14 +161,10 @@ def batch_statement(
     )
 
 
-def fingerprint(target: Target) -> sql.Composed:
-    """Build the hash of the row's preserved columns.
-
-    Hashed twice: `hash_record` is linear in its columns, so a sum of it misses swapped values.
-    """
-    return sql.SQL("hashint8extended(hash_record_extended(ROW({}), 0), 0)").format(
-        sql.SQL(", ").join(target.hashed_columns)
-    )
+def _old_fingerprint(target: Target) -> sql.Composed:
+    if target.returns_old:
+        return fingerprint(target, "old")
+    return sql.SQL("locked.fingerprint").format()
 
 
 def _previous_value(target: Target) -> sql.Composed:

@@ -6,7 +6,8 @@ lock, and a batch takes its number while it holds that lock. So an entry of the 
 when `after_batch >= batch_id`, without any clock.
 
 What claims the key that a row had before: another organization; another key, or a DELETE, since a row that
-comes later under that key is not the one that we wrote.
+comes later under that key is not the one that we wrote. `moved_to` names the other key, for what was written
+after batch `moved_since`.
 
 A table without a key cannot name the row: there `claims_<table_id>` has the organizations that somebody else
 wrote anywhere in the table. One may be there several times: a unique index would make each writer of an
@@ -15,7 +16,11 @@ up either, since two who look before they insert count as a conflict.
 
 The triggers look at the columns' values (WHEN), not at the columns an UPDATE names: a BEFORE trigger of the
 application may set the organization too. SECURITY DEFINER, so that nobody who writes the table needs rights
-on our schema.
+on our schema. They fire under session_replication_role = replica too (ENABLE ALWAYS), since what logical
+replication and some loaders write is the application's as well.
+
+TRUNCATE fires no trigger of a row: one of the statement, on the table and on each partition, notes the
+newest batch of that moment in `truncations`.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from tenant_migration.backfill.journal_sql import journal_relation, key_columns
+from tenant_migration.catalog.model import TableName
 from tenant_migration.planning.model import TablePlan
 
 _PREFIX = "tenant_migration_claim"
@@ -36,7 +42,14 @@ class ClaimTrigger:
     """One of the triggers on the application's table."""
 
     name: str
+    on_relation: TableName
     statement: sql.Composed
+
+    def always(self) -> sql.Composed:
+        """Build what lets it fire under session_replication_role = replica too."""
+        return sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(
+            sql.Identifier(self.on_relation.schema, self.on_relation.name), sql.Identifier(self.name)
+        )
 
 
 def claims_relation(table_id: int) -> str:
@@ -55,7 +68,8 @@ def function_relation(table_id: int) -> str:
 
 
 _OF_KEYS = (
-    "CREATE TABLE IF NOT EXISTS {claims} ({columns}, after_batch bigint NOT NULL, PRIMARY KEY ({keys}))"
+    "CREATE TABLE IF NOT EXISTS {claims} ({columns}, after_batch bigint NOT NULL, moved_to jsonb,"
+    " moved_since bigint, PRIMARY KEY ({keys}))"
 )
 _OF_ORGANIZATIONS = "CREATE TABLE IF NOT EXISTS {claims} (organization_id uuid NOT NULL)"
 _BY_ORGANIZATION = "CREATE INDEX IF NOT EXISTS {name} ON {claims} (organization_id)"
@@ -70,9 +84,12 @@ _COLUMNS_ARE_THERE = """
 
 _CLAIM_KEY = """
 BEGIN{columns_are_there}
-    INSERT INTO {claims} AS c ({keys}, after_batch)
-    SELECT {old_keys}, CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM {batch_numbers} AS s
-    ON CONFLICT ({keys}) DO UPDATE SET after_batch = excluded.after_batch
+    INSERT INTO {claims} AS c ({keys}, after_batch, moved_to)
+    SELECT {old_keys}, CASE WHEN s.is_called THEN s.last_value ELSE 0 END,
+           CASE WHEN TG_OP = 'UPDATE' AND ({other_key}) THEN jsonb_build_object({new_key}) END
+    FROM {batch_numbers} AS s
+    ON CONFLICT ({keys}) DO UPDATE
+        SET after_batch = excluded.after_batch, moved_to = excluded.moved_to, moved_since = c.after_batch
         WHERE c.after_batch < excluded.after_batch;
     RETURN NULL;
 END"""
@@ -94,6 +111,11 @@ _TRIGGER = """
 CREATE OR REPLACE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW
 WHEN (({happened}) AND current_setting('tenant_migration.backfill', true) IS DISTINCT FROM 'on')
 EXECUTE FUNCTION {function}()"""
+
+_TRUNCATE_TRIGGER = """
+CREATE OR REPLACE TRIGGER {name} AFTER TRUNCATE ON {relation} FOR EACH STATEMENT
+WHEN (current_setting('tenant_migration.backfill', true) IS DISTINCT FROM 'on')
+EXECUTE FUNCTION tenant_migration.note_truncation({table_id})"""
 
 
 def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
@@ -118,6 +140,11 @@ def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
             keys=names,
             old_keys=sql.SQL(", ").join(
                 sql.SQL("OLD.{}").format(sql.Identifier(column.name)) for column in table.key_columns
+            ),
+            other_key=sql.SQL(" OR ").join(_other_key(table)),
+            new_key=sql.SQL(", ").join(
+                sql.SQL("{}, NEW.{}::text").format(sql.Literal(column.name), sql.Identifier(column.name))
+                for column in table.key_columns
             ),
             batch_numbers=sql.Identifier("tenant_migration", f"{journal_relation(table_id)}_batch_id_seq"),
         )
@@ -151,12 +178,8 @@ def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
     organization = sql.Identifier(table.organization_column)
     other_organization = sql.SQL("OLD.{0} IS DISTINCT FROM NEW.{0}").format(organization)
     if table.key_columns:
-        other_key = [
-            sql.SQL("NOT OLD.{0} {1} NEW.{0}").format(sql.Identifier(column.name), sql.SQL(column.equality))
-            for column in table.key_columns
-        ]
         events = {
-            "UPDATE": sql.SQL(" OR ").join([other_organization, *other_key]),
+            "UPDATE": sql.SQL(" OR ").join([other_organization, *_other_key(table)]),
             "DELETE": sql.SQL("OLD.{} IS NOT NULL").format(organization),
         }
     else:
@@ -165,6 +188,7 @@ def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
     return [
         ClaimTrigger(
             f"{_PREFIX}_{event.lower()}",
+            table.name,
             sql.SQL(_TRIGGER).format(
                 name=sql.Identifier(f"{_PREFIX}_{event.lower()}"),
                 event=sql.SQL(event),
@@ -175,6 +199,27 @@ def claim_triggers(table: TablePlan, table_id: int) -> list[ClaimTrigger]:
         )
         for event, happened in events.items()
     ]
+
+
+def _other_key(table: TablePlan) -> list[sql.Composed]:
+    return [
+        sql.SQL("NOT OLD.{0} {1} NEW.{0}").format(sql.Identifier(column.name), sql.SQL(column.equality))
+        for column in table.key_columns
+    ]
+
+
+def truncate_trigger(relation: TableName, table_id: int) -> ClaimTrigger:
+    """Build the trigger that notes when the table, or this partition of it, is emptied at once."""
+    name = f"{_PREFIX}_truncate"
+    return ClaimTrigger(
+        name,
+        relation,
+        sql.SQL(_TRUNCATE_TRIGGER).format(
+            name=sql.Identifier(name),
+            relation=sql.Identifier(relation.schema, relation.name),
+            table_id=sql.Literal(str(table_id)),
+        ),
+    )
 
 
 def claim_what_is_there(table: TablePlan, table_id: int) -> sql.Composed:
@@ -196,4 +241,5 @@ def drop_claims(table_id: int) -> list[sql.Composed]:
             sql.Identifier("tenant_migration", function_relation(table_id))
         ),
         sql.SQL("DROP TABLE IF EXISTS {}").format(claims_name(table_id)),
+        sql.SQL("DELETE FROM tenant_migration.truncations WHERE table_id = {}").format(sql.Literal(table_id)),
     ]

@@ -223,7 +223,7 @@ def _estimate(connection: psycopg.Connection, table: TablePlan, rows: int) -> tu
     if rows == 0:
         return 0, 0, 0.0
     row = connection.execute(
-        "SELECT coalesce(sum(pg_table_size(c.oid)), 0)::int8,"
+        "SELECT coalesce(sum(pg_table_size(c.oid::regclass)), 0)::int8,"
         " coalesce(max((SELECT count(*) FROM pg_index AS i WHERE i.indrelid = c.oid)), 0)::int4,"
         " coalesce(sum(greatest(c.reltuples, 0)), 0)::int8"
         " FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"

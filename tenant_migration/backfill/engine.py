@@ -14,8 +14,9 @@ from tenant_migration.backfill.bulk import bulk_pass, leaves_of, strategy_of
 from tenant_migration.backfill.claims import ensure_claims
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.counts import TenantCount, count_by_tenant
+from tenant_migration.backfill.dead_rollbacks import end_dead_rollbacks
 from tenant_migration.backfill.ending import reason_of, state_after
-from tenant_migration.backfill.fingerprints import hashed_columns
+from tenant_migration.backfill.fingerprints import prepare_fingerprints
 from tenant_migration.backfill.journal import (
     Journaled,
     build_tenant_index,
@@ -34,8 +35,9 @@ from tenant_migration.backfill.structure.column import ensure_column
 from tenant_migration.backfill.structure.empty_check import drop_empty_check
 from tenant_migration.backfill.sweep import SWEEPS_MOST, sweep
 from tenant_migration.backfill.work import Work
-from tenant_migration.database.connection import bring_to_rest, transaction
+from tenant_migration.database.connection import bring_to_rest, role_search_path, transaction
 from tenant_migration.errors import Refused, TenantMigrationError, UnknownTenant
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 
@@ -141,13 +143,14 @@ def _scope(run: Run, table: TablePlan, tenants: Sequence[str] | None) -> list[in
 
 
 def _session_settings(connection: psycopg.Connection) -> dict[str, str]:
-    names = ("enable_nestloop", "enable_mergejoin", "enable_seqscan", "search_path")
-    return {
+    names = ("enable_nestloop", "enable_mergejoin", "enable_seqscan")
+    settings = {
         name: str(value)
         for name, value in connection.execute(
             "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(names)]
         )
     }
+    return {**settings, "search_path": role_search_path(connection)}
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     created = ensure_column(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
     work.tally.created += [created] if created else []
     ensure_journal(work.ddl, table, table_id=work.table_id, run_id=run.run_id)
-    if table.settings.fingerprints == "journal":
-        work.hashed_columns = hashed_columns(work.session.connection, table)
+    prepare_fingerprints(work)
     if table.settings.build_index == "early":
         work.retry.run(f"structure of {table.qualified_name}", lambda _: build_structure(work))
 
@@ -182,6 +184,7 @@ def _backfill(work: Work, started: float) -> TableResult:
     strategy = strategy_of(work, to_do[0].leaf).value if to_do else table.strategy.value
     keeps = table.settings.on_existing_value == "keep"
     _note_counts(work, strategy, sum(different.values()) if keeps else 0)
+    _end_dead_rollbacks(work)
     _set_pairs(work, work.scope_numbers, State.RUNNING, None)
     failpoints.reach(failpoints.PAIRS_RUNNING)
     unclaimed = ensure_claims(work)
@@ -260,7 +263,7 @@ def _finish_pairs(
             work,
             [number for number in quarantined if quarantined[number] == rows],
             State.FAILED,
-            f"{work.table.qualified_name}: {rows.row_count:,} rows in quarantine, the first for: "
+            f"{work.table.qualified_name}: {counted(rows.row_count, 'row')} in quarantine, the first for: "
             f"{rows.first_reason}. Table tenant_migration.quarantine lists them; mend them, then run again",
             rows_migrated=counts,
             rows_kept=kept,
@@ -274,6 +277,19 @@ def _finish_pairs(
         _set_pairs(work, good, State.FAILED, reason, rows_migrated=counts, rows_kept=kept)
     else:
         _set_pairs(work, good, State.VERIFYING, None, rows_migrated=counts, rows_kept=kept)
+
+
+def _end_dead_rollbacks(work: Work) -> None:
+    work.retry.run(
+        f"rollbacks of {work.table.qualified_name}",
+        lambda connection: end_dead_rollbacks(
+            connection,
+            table_id=work.table_id,
+            tenant_numbers=work.scope_numbers,
+            run_id=work.run.run_id,
+            actor=work.run.actor,
+        ),
+    )
 
 
 def _set_pairs(

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
-from tenant_migration.backfill.batch_sql import fingerprint
 from tenant_migration.backfill.counts import TenantCount
+from tenant_migration.backfill.fingerprints import fingerprint
 from tenant_migration.backfill.journal_sql import KEPT, is_open, journal_name, key_columns
 from tenant_migration.backfill.leaves import Leaf
 from tenant_migration.backfill.mapping_sql import frozen_map
@@ -91,7 +91,7 @@ def record_kept(work: Work, leaf: Leaf) -> None:
         ),
         folded=sql.SQL(", ").join(sql.SQL("array_agg({})").format(name) for name in names),
         organization=target.organization,
-        fingerprint=fingerprint(target) if target.hashed_columns else sql.SQL("NULL::int8"),
+        fingerprint=fingerprint(target, "t") if target.hashed_columns else sql.SQL("NULL::int8"),
         leaf=target.leaf,
         same_tenant=target.same_tenant,
         phase=sql.Literal(KEPT),

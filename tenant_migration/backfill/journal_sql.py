@@ -104,7 +104,9 @@ def create_journal(table: TablePlan, table_id: int) -> list[sql.Composed]:
     journal = journal_name(table_id)
     statements = [
         sql.SQL(_CREATE).format(journal=journal, keys=sql.SQL(",\n    ").join(keys)),
-        sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(journal),
+        sql.SQL("SELECT tenant_migration.make_private({})").format(
+            sql.Literal(f"tenant_migration.{journal_relation(table_id)}")
+        ),
     ]
     # Trying to compress costs 2 % of a batch and saves 2 bytes of WAL a row; uuids do not compress at all.
     uncompressed = ["tenant_numbers"] + [

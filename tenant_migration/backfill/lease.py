@@ -21,7 +21,7 @@ from psycopg import pq
 from tenant_migration.backfill import long_statements
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.session import Session
-from tenant_migration.backfill.stop import refuse_when_stopped
+from tenant_migration.backfill.stop import JOURNALED, refuse_when_stopped
 from tenant_migration.database.connection import CANCEL_TIMEOUT_S, transaction
 from tenant_migration.errors import (
     DatabaseUnavailable,
@@ -44,6 +44,11 @@ class Lease:
 
     tokens: tuple[UUID, ...]
     ttl_s: float
+    table_id: int
+    scopes: tuple[int | None, ...]
+    """Of each token the tenant's number; None: the whole table."""
+    run_id: int
+    holder: str
 
 
 def acquire(
@@ -110,7 +115,7 @@ def _try(
         return str(conflict)
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
         return "somebody who is acquiring it or changing mappings at this moment"
-    return Lease(tokens, ttl_s)
+    return Lease(tokens, ttl_s, table_id, tuple(scopes), run_id, holder)
 
 
 class _ConflictError(Exception):
@@ -134,6 +139,42 @@ def renew(connection: psycopg.Connection, lease: Lease) -> bool:
     return row is not None and row[0] == len(lease.tokens)
 
 
+_OURS_STILL = """
+SELECT l.token, l.backend_pid, l.backend_start FROM tenant_migration.leases AS l
+WHERE l.token = ANY (%s::uuid[])
+  AND EXISTS (SELECT FROM tenant_migration.runs AS r WHERE r.run_id = l.run_id AND r.finished_at IS NULL)
+FOR NO KEY UPDATE"""
+
+_HOLDER_AS_BEFORE = """
+UPDATE tenant_migration.leases SET backend_pid = %s, backend_start = %s WHERE token = %s"""
+
+
+def retake(connection: psycopg.Connection, lease: Lease) -> bool:
+    """Take leases again that expired while nobody could renew them, as after an outage of the server.
+
+    Whoever takes a lease that expired deletes it first, and so does a stop: as long as it is there, nobody
+    else worked on the table, and this run may go on as if it had never lost it.
+
+    Returns:
+        False: one is gone, or the run was closed meanwhile.
+
+    Raises:
+        psycopg.Error: of SQLSTATE TM002 when the mapping changed since the run started.
+    """
+    with transaction(connection):
+        found = connection.execute(_OURS_STILL, (list(lease.tokens),)).fetchall()
+        if len(found) < len(lease.tokens):
+            return False
+        for token, scope in zip(lease.tokens, lease.scopes, strict=True):
+            connection.execute(
+                "SELECT acquired FROM tenant_migration.acquire_lease(%s, %s, %s, %s, %s, %s)",
+                (token, lease.table_id, scope, lease.run_id, lease.holder, f"{lease.ttl_s} seconds"),
+            )
+        with connection.cursor() as cursor:  # who asks may be the heartbeat, and not who works
+            cursor.executemany(_HOLDER_AS_BEFORE, [(pid, start, token) for token, pid, start in found])
+    return True
+
+
 def release(connection: psycopg.Connection, lease: Lease) -> None:
     """Give the leases back. Twice does no harm."""
     with transaction(connection, lock_timeout_ms=5_000):
@@ -155,6 +196,7 @@ class KeepAlive:
         run_id: whose work it is.
         table_id: of the managed table; None: of several.
         heeds_switch: False for the rollback of an emergency stop, which works while the switch is set.
+        what_stays: of the work when it is stopped, for the message.
     """
 
     def __init__(
@@ -166,6 +208,7 @@ class KeepAlive:
         run_id: int,
         table_id: int | None,
         heeds_switch: bool = True,
+        what_stays: str = JOURNALED,
     ) -> None:
         self._session = session
         self._lease = lease
@@ -173,6 +216,7 @@ class KeepAlive:
         self._run_id = run_id
         self._table_id = table_id
         self._heeds_switch = heeds_switch
+        self._what_stays = what_stays
         self._renewed_at = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="lease heartbeat", daemon=True)
@@ -198,15 +242,15 @@ class KeepAlive:
         """Renew when a third of the time to live has passed.
 
         Raises:
-            LeaseLost: it expired, or was taken over.
+            LeaseLost: it was taken over, or away.
         """
         if self._lease is None or not self._is_due():
             return
-        if not renew(connection, self._lease):
+        if not renew(connection, self._lease) and not retake(connection, self._lease):
             raise self.lost()
         self._renewed_at = time.monotonic()
 
-    def lost(self, cause: str = "expired, or was taken over or away") -> LeaseLost:
+    def lost(self, cause: str = "was taken over, or taken away") -> LeaseLost:
         """Return the error that says so."""
         return LeaseLost(
             f"{self._table_name}: the lease of run {self._run_id} {cause}; nothing more was written. "
@@ -223,8 +267,12 @@ class KeepAlive:
             RunStopped, LeaseLost: it was.
         """
         self._refuse_when_stopped(connection)
-        if self._lease is not None and not long_statements.note_holder(connection, self._lease.tokens):
+        if self._lease is None or long_statements.note_holder(connection, self._lease.tokens):
+            return
+        if not retake(connection, self._lease):
             raise self.lost()
+        self._renewed_at = time.monotonic()
+        long_statements.note_holder(connection, self._lease.tokens)
 
     @contextmanager
     def long_statement(self, what: str = "a scan") -> Iterator[None]:
@@ -302,6 +350,7 @@ class KeepAlive:
             table_id=self._table_id,
             run_id=self._run_id,
             heeds_switch=self._heeds_switch,
+            what_stays=self._what_stays,
         )
 
     def _forget(self, backend: long_statements.Backend) -> None:

@@ -23,7 +23,7 @@ class Leaf:
 
 _LEAVES = """
 SELECT c.oid, n.nspname::text, c.relname::text, coalesce(pg_relation_filenode(c.oid), 0)::int8,
-       pg_relation_size(c.oid) / current_setting('block_size')::int8, c.relkind::text,
+       pg_relation_size(c.oid::regclass) / current_setting('block_size')::int8, c.relkind::text,
        row_security_active(c.oid)
 FROM pg_class AS root JOIN pg_namespace AS ns ON ns.oid = root.relnamespace
 CROSS JOIN LATERAL (

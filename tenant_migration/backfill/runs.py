@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -90,12 +91,22 @@ def start_run(
 
 def finish_run(connection: psycopg.Connection, run: Run, state: State, reason: str | None = None) -> None:
     """Close the run. A run that somebody cancelled stays cancelled."""
+    with finished_run(connection, run, state, reason):
+        pass
+
+
+@contextmanager
+def finished_run(
+    connection: psycopg.Connection, run: Run, state: State, reason: str | None = None
+) -> Iterator[None]:
+    """As `finish_run`; what the body writes is part of the same transaction."""
     with transaction(connection, lock_timeout_ms=5_000):
         connection.execute(
             "UPDATE tenant_migration.runs SET state = CASE WHEN state = 'cancelled' THEN state ELSE %s END,"
             " reason = coalesce(%s, reason), finished_at = clock_timestamp() WHERE run_id = %s",
             (state.value, reason, run.run_id),
         )
+        yield
 
 
 def _insert_run(

@@ -13,8 +13,11 @@ import psycopg
 from tenant_migration.backfill.states import State
 from tenant_migration.errors import Refused, RunStopped, TableStopped
 
+JOURNALED = "what is done stays journaled"
+"""What stays of a migration or a rollback that is stopped."""
+
 _SWITCH = """
-SELECT emergency_stop, emergency_stopped_by, emergency_stopped_at, emergency_reason
+SELECT emergency_stop, emergency_stopped_by, emergency_stopped_at, emergency_reason, emergency_unstopped
 FROM tenant_migration.settings"""
 
 
@@ -26,6 +29,8 @@ class EmergencySwitch:
     set_by: str | None = None
     set_at: datetime | None = None
     reason: str | None = None
+    unstopped: str | None = None
+    """What could not be told to stop, and may start when the switch is released."""
 
     def __str__(self) -> str:
         """Say who set it, when and why."""
@@ -64,6 +69,7 @@ def refuse_when_stopped(
     table_id: int | None,
     run_id: int,
     heeds_switch: bool = True,
+    what_stays: str = JOURNALED,
 ) -> None:
     """Raise RunStopped when somebody asked this table's run to stop.
 
@@ -73,34 +79,36 @@ def refuse_when_stopped(
         table_id: of the managed table; None: the run as a whole.
         run_id: the run.
         heeds_switch: False for the rollback of an emergency stop, which works while the switch is set.
+        what_stays: of the work, for the message.
     """
     row = connection.execute(_FLAGS, (table_id, run_id)).fetchone()
     if row is None:
         raise RunStopped(f"{table_name}: run {run_id} is no longer in the database; start a new one")
-    refuse_stop_flags(table_name, emergency_stop=heeds_switch and row[0], states=row[1:])
+    refuse_stop_flags(
+        table_name, emergency_stop=heeds_switch and row[0], states=row[1:], what_stays=what_stays
+    )
 
 
-def refuse_stop_flags(table_name: str, *, emergency_stop: bool, states: tuple[str, ...]) -> None:
+def refuse_stop_flags(
+    table_name: str, *, emergency_stop: bool, states: tuple[str, ...], what_stays: str = JOURNALED
+) -> None:
     """Raise RunStopped for flags that were read, naming the table and how to go on.
 
     Args:
         table_name: for the message.
         emergency_stop: whether the switch is set.
         states: of the run, then of the table in it.
+        what_stays: of the work, for the message.
 
     Raises:
         TableStopped: only this table of the run is to stop.
     """
     if emergency_stop:
         raise RunStopped(
-            f"{table_name}: stopped by the emergency switch; what is done stays journaled. "
+            f"{table_name}: stopped by the emergency switch; {what_stays}. "
             "`tenant-migration resume` releases the switch"
         )
     if states[0] != State.CANCELLED.value and State.CANCELLED.value in states:
-        raise TableStopped(
-            f"{table_name}: this table was cancelled; what is done stays journaled. Run again to go on"
-        )
+        raise TableStopped(f"{table_name}: this table was cancelled; {what_stays}. Run again to go on")
     if State.CANCELLED.value in states:
-        raise RunStopped(
-            f"{table_name}: the run was cancelled; what is done stays journaled. Run again to go on"
-        )
+        raise RunStopped(f"{table_name}: the run was cancelled; {what_stays}. Run again to go on")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from tenant_migration.catalog.model import TableName
+from tenant_migration.catalog.row_hash import HashPart
 from tenant_migration.database.names import identifier
 from tenant_migration.planning.model import ColumnRef, TablePlan
 
@@ -47,8 +48,8 @@ class Target:
     """Whether values that differ from the mapping are written too, not only missing ones."""
     returns_old: bool
     """PostgreSQL 18 and later: `RETURNING old.column`."""
-    hashed_columns: tuple[sql.Composable, ...] = ()
-    """Expressions of the preserved columns for the fingerprint; empty: none is taken."""
+    hashed_columns: tuple[HashPart, ...] = ()
+    """The preserved columns as they go into the fingerprint; empty: none is taken."""
 
     @property
     def leaf(self) -> sql.Identifier:

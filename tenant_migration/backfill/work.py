@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from psycopg import sql
-
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.lease import KeepAlive, Lease
 from tenant_migration.backfill.leaves import Leaf
@@ -17,6 +15,7 @@ from tenant_migration.backfill.states import State
 from tenant_migration.backfill.stop import refuse_when_stopped
 from tenant_migration.backfill.structure.ddl import Ddl
 from tenant_migration.backfill.target import Target
+from tenant_migration.catalog.row_hash import HashPart
 from tenant_migration.planning.model import Plan, TablePlan
 
 
@@ -54,7 +53,7 @@ class Work:
     progress: ProgressCallback | None
     session_settings: dict[str, str]
     """The session's own planner settings and search path, which each batch puts back."""
-    hashed_columns: tuple[sql.Composable, ...] = ()
+    hashed_columns: tuple[HashPart, ...] = ()
     tally: Tally = field(default_factory=Tally)
 
     @property

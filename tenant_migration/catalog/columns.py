@@ -125,6 +125,7 @@ def read_columns(connection: psycopg.Connection[Any], oids: list[int]) -> dict[i
                 generated=row["generated"],
                 identity={"a": "always", "d": "by default"}.get(row["identity"], ""),  # type: ignore[arg-type]
                 has_default=row["default_sql"] is not None and not row["generated"],
+                is_array=bool(base["element_oid"]),
                 hashable=types.supports(row["type_oid"], "hash"),
                 comparable=types.supports(row["type_oid"], "btree"),
                 equality_schema=base["equality_schema"],

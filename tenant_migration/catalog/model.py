@@ -41,6 +41,8 @@ class Column:
     has_default: bool
     hashable: bool
     """Whether the type has a hash operator class, so that `hash_record_extended` can take it."""
+    is_array: bool = False
+    """Whether a value is an array, also through domains."""
     comparable: bool = True
     """Whether the type has a default order, hence an `=`: json, xml and point have none."""
     equality_schema: str = "pg_catalog"
@@ -102,6 +104,19 @@ class Constraint:
     deferrable: bool
     validated: bool
     definition: str
+    on_leaf: TableName | None = None
+    """The partition that has it alone; None: the table."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A publication that carries a table's updates."""
+
+    name: str
+    has_column_list: bool
+    """A column that is added later is not replicated."""
+    refuses_updates: str | None
+    """Why PostgreSQL refuses every UPDATE of the table, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +215,8 @@ class Table:
     update_rules: tuple[Rule, ...] = ()
     column_list_publications: tuple[str, ...] = ()
     """Those of `publications` that name columns: a column added later is not replicated."""
+    refusing_publications: tuple[tuple[str, str], ...] = ()
+    """Those of `publications` for which PostgreSQL refuses every UPDATE, and why."""
     can_read: bool = True
     can_reference: bool = True
     """Whether the connected role may declare a foreign key to the table."""

@@ -17,7 +17,7 @@ from tenant_migration.catalog.dependents import read_dependents
 from tenant_migration.catalog.foreign_keys import read_foreign_keys
 from tenant_migration.catalog.functions import called, read_functions_that_cannot_write
 from tenant_migration.catalog.indexes import read_indexes, row_identity
-from tenant_migration.catalog.model import Catalog, Column, Index, Leaf, Table, TableName
+from tenant_migration.catalog.model import Catalog, Column, Index, Leaf, Publication, Table, TableName
 from tenant_migration.catalog.policies import read_policies
 from tenant_migration.catalog.publications import read_publications
 from tenant_migration.catalog.relations import Relation, estimated_rows, read_relations
@@ -67,7 +67,7 @@ def read_catalog(
         members = sorted({oid for relation in relations for oid in relation.member_oids})
         columns = read_columns(connection, roots)
         indexes = read_indexes(connection, members, server.version)
-        constraints = read_constraints(connection, roots)
+        constraints = read_constraints(connection, members)
         triggers = read_triggers(connection, members)
         rules = read_update_rules(connection, members)
         policies = read_policies(connection, members)
@@ -90,7 +90,7 @@ def read_catalog(
             block_size=server.block_size,
             columns=columns.get(relation.oid, []),
             indexes=indexes,
-            constraints=tuple(constraints.get(relation.oid, ())),
+            constraints=_of_members(relation, constraints),
             triggers=_of_members(relation, triggers),
             update_rules=_of_members(relation, rules),
             policies=_of_members(relation, policies),
@@ -131,7 +131,7 @@ def _table(
     block_size: int,
     columns: list[Column],
     indexes: dict[int, list[Index]],
-    publications: list[tuple[str, bool]],
+    publications: list[Publication],
     **facts: Any,
 ) -> Table:
     row, leaf_rows = relation.row, relation.leaf_rows
@@ -165,8 +165,11 @@ def _table(
         # a leaf is read and written by its own name, so its own policies count
         row_security_active=any(part["row_security_active"] for part in (row, *leaf_rows)),
         replica_identity=_REPLICA_IDENTITY[row["replica_identity"]],
-        publications=tuple(sorted({name for name, _ in publications})),
-        column_list_publications=tuple(sorted({name for name, has_list in publications if has_list})),
+        publications=tuple(sorted({one.name for one in publications})),
+        column_list_publications=tuple(sorted({one.name for one in publications if one.has_column_list})),
+        refusing_publications=tuple(
+            sorted((one.name, one.refuses_updates) for one in publications if one.refuses_updates)
+        ),
         estimated_rows=estimated_rows(leaf_rows),
         total_bytes=sum(leaf["total_bytes"] for leaf in leaf_rows),
         leaves=leaves,

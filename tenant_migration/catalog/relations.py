@@ -47,8 +47,10 @@ SELECT c.oid::bigint AS oid,
        END AS has_replica_identity,
        c.reltuples::bigint AS row_estimate,
        coalesce(CASE WHEN c.relkind = 'r' THEN pg_relation_filenode(c.oid) END, 0)::bigint AS relfilenode,
-       coalesce(CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid) END, 0)::bigint AS heap_bytes,
-       coalesce(CASE WHEN c.relkind = 'r' THEN pg_total_relation_size(c.oid) END, 0)::bigint AS total_bytes,
+       coalesce(CASE WHEN c.relkind = 'r' THEN pg_relation_size(c.oid::regclass) END, 0)::bigint
+           AS heap_bytes,
+       coalesce(CASE WHEN c.relkind = 'r' THEN pg_total_relation_size(c.oid::regclass) END, 0)::bigint
+           AS total_bytes,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS can_read,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'UPDATE') AS can_write,
        has_table_privilege(c.oid, 'REFERENCES') AS can_reference,

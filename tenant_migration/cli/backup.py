@@ -146,7 +146,7 @@ def _list(target: Target) -> None:
     with target.connection(read_only=True) as connection:
         check_server(connection, writes=False)
         require_installed(connection, target.config)
-        backups = list_backups(connection)
+        backups = list_backups(connection, target.config)
     if not backups:
         click.echo("There is no backup; `tenant-migration backup --create` makes one.")
         return
@@ -173,8 +173,11 @@ def _hold_or_release(target: Target, held: int | None, released: int | None) -> 
         check_server(connection, writes=True)
         require_installed(connection, target.config)
         if held is not None:
-            hold(connection, held, actor=actor())
-            click.echo(f"Backup {held} is held: no cleanup drops it until `backup --release {held}`.")
+            holder = hold(connection, held, actor=actor())
+            before = "" if holder == actor() else f" by {holder}, who asked first"
+            click.echo(f"Backup {held} is held{before}: no cleanup drops it until `backup --release {held}`.")
         elif released is not None:
-            release(connection, released, actor=actor())
-            click.echo(f"Backup {released} is released: a cleanup may drop it when it is old enough.")
+            if release(connection, released, actor=actor()) is None:
+                click.echo(f"Backup {released} was not held by anybody: nothing to release.")
+            else:
+                click.echo(f"Backup {released} is released: a cleanup may drop it when it is old enough.")

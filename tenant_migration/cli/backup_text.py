@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 
 from tenant_migration.cli.output import duration, plain_table, shown
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.describe import bytes_as_text
 from tenant_migration.recovery.results import Backup, Cleanup
 
@@ -29,8 +30,8 @@ def tables_of(backup: Backup, prefix: str) -> Table:
 def lines_of(backup: Backup) -> Iterator[str]:
     """Yield what there is to say of a backup that was just made."""
     yield (
-        f"{INDENT}{len(backup.tables):,} tables, {backup.rows:,} rows, {bytes_as_text(backup.size_bytes)}, "
-        f"tenants: {tenants_of(backup)}"
+        f"{INDENT}{counted(len(backup.tables), 'table')}, {counted(backup.rows, 'row')}, "
+        f"{bytes_as_text(backup.size_bytes)}, tenants: {tenants_of(backup)}"
     )
     yield f"{INDENT}Space: {backup.space}"
     if backup.directory is not None:
@@ -63,18 +64,21 @@ def sum_of(backups: Sequence[Backup]) -> str:
     """Return one line for all of them."""
     usable = sum(backup.verified for backup in backups)
     size = bytes_as_text(sum(backup.size_bytes for backup in backups))
+    if len(backups) == 1:
+        return f"1 backup, {'complete and verified' if usable else 'NOT verified'}, {size}"
     return f"{len(backups):,} backups, {usable:,} of them complete and verified, {size} in all"
 
 
 def cleanup_lines(cleanup: Cleanup) -> Iterator[str]:
     """Yield what went, what stayed and why."""
     for backup in cleanup.dropped:
-        yield f"Dropped backup {backup.backup_id}: {backup.rows:,} rows, {bytes_as_text(backup.size_bytes)}"
+        size = bytes_as_text(backup.size_bytes)
+        yield f"Dropped backup {backup.backup_id}: {counted(backup.rows, 'row')}, {size}"
     for backup in cleanup.kept:
         yield f"Kept backup {backup.backup_id}: {backup.kept_because}"
     yield (
-        f"{len(cleanup.dropped):,} backups dropped, {len(cleanup.kept):,} kept, "
-        f"{cleanup.journal_batches_pruned:,} closed batches of the journal pruned"
+        f"{counted(len(cleanup.dropped), 'backup')} dropped, {len(cleanup.kept):,} kept, "
+        f"{counted(cleanup.journal_batches_pruned, 'closed batch', 'closed batches')} of the journal pruned"
     )
 
 

@@ -7,6 +7,8 @@ import click
 from tenant_migration.cli.target import Target, target_options
 from tenant_migration.config import actor
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt
+from tenant_migration.database.connection import transaction
 from tenant_migration.database.install import require_installed
 from tenant_migration.mapping.repository import raise_generation
 
@@ -31,15 +33,17 @@ def cache(*, target: Target, refresh: bool, clear: bool) -> None:
     """
     if refresh == clear:
         raise click.UsageError("give --refresh or --clear")
-    with target.connection() as connection:
+    asked = {"option": "refresh" if refresh else "clear"}
+    with target.connection() as connection, attempt(connection, "cache", actor=actor(), detail=asked):
         require_installed(connection)
-        generation = raise_generation(connection)
-        audit.record(
-            connection,
-            operation="cache",
-            actor=actor(),
-            outcome="completed",
-            detail={"mapping_generation": generation, "option": "refresh" if refresh else "clear"},
-        )
+        with transaction(connection):
+            generation = raise_generation(connection)
+            audit.record(
+                connection,
+                operation="cache",
+                actor=actor(),
+                outcome="completed",
+                detail={"mapping_generation": generation, **asked},
+            )
     what = "refreshed" if refresh else "cleared"
     click.echo(f"Cache {what}: every mapper sees generation {generation} within a second.")

@@ -15,6 +15,7 @@ from tenant_migration.cli.output import console, duration, glyphs
 from tenant_migration.cli.progress_display import Display, progress_display
 from tenant_migration.cli.target import Target, place_of
 from tenant_migration.config import actor
+from tenant_migration.planning.counted import counted
 from tenant_migration.recovery.whereabouts import TableWhereabouts
 from tenant_migration.workflow.emergency import EmergencyOutcome, Step, emergency_rollback
 
@@ -86,6 +87,6 @@ def _whereabouts_lines(tables: Sequence[TableWhereabouts], prefix: str) -> Itera
     for table in tables:
         name = table.table.removeprefix(prefix)
         things = ", ".join(thing.removesuffix(f" on {table.table}") for thing in table.structure)
-        yield f"{name}: {table.rows_ours:,} rows with a value of ours"
+        yield f"{name}: {counted(table.rows_ours, 'row')} with a value of ours"
         if things:
             yield f"{INDENT}still there: {things}"

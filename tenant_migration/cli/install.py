@@ -8,9 +8,11 @@ import click
 
 from tenant_migration.cli.target import config_option, place_of, resolve_target
 from tenant_migration.config import actor, load_config
-from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt
+from tenant_migration.database.audit_chain import has_log
 from tenant_migration.database.install import install as install_schema
 from tenant_migration.database.install import render
+from tenant_migration.workflow.audit_anchors import keep_anchor
 
 
 @click.command(
@@ -33,8 +35,10 @@ def install(*, config_path: Path | None, print_only: bool, use_sample: bool) -> 
         return
     target = resolve_target(config_path, use_sample=use_sample)
     with target.connection() as connection:
-        install_schema(connection, target.config)
-        audit.record(connection, operation="install", actor=actor(), outcome="completed")
+        had_log = has_log(connection)
+        with attempt(connection, "install", actor=actor()):
+            install_schema(connection, target.config, actor=actor())
+        keep_anchor(connection, began=not had_log)
         where = place_of(connection)
     click.echo(
         f"Installed in {where}: schema tenant_migration; in schema {target.config.interface_schema} "

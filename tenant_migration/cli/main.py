@@ -27,6 +27,7 @@ COMMANDS = (
     "cancel",
     "resume",
     "cache",
+    "audit",
 )
 """In the order of use. Each is the function of its own name in the module of its own name."""
 

@@ -16,6 +16,7 @@ from tenant_migration.mapping.csv_import import import_mappings
 from tenant_migration.mapping.model import MAPPING_STATUSES, Mapping
 from tenant_migration.mapping.repository import list_mappings
 from tenant_migration.mapping.suggestions import Suggestion, suggest
+from tenant_migration.planning.counted import counted
 
 ALL = "all"
 
@@ -82,7 +83,7 @@ def mappings(
         if import_path is not None:
             result = import_mappings(connection, target.config, import_path, actor())
             click.echo(
-                f"{result.total:,} mappings in {import_path}: {result.created:,} new, "
+                f"{counted(result.total, 'mapping')} in {import_path}: {result.created:,} new, "
                 f"{result.changed:,} changed, {result.unchanged:,} as they were."
             )
         elif suggesting:
@@ -92,7 +93,7 @@ def mappings(
             _print_suggestions(suggestions, export_path)
         elif export_path is not None:
             count = export_mappings(connection, target.config, export_path)
-            click.echo(f"{count:,} mappings written to {export_path}.")
+            click.echo(f"{counted(count, 'mapping')} written to {export_path}.")
         else:
             found = list_mappings(connection, target.config, None if status == ALL else status)
             _print_mappings(found, status)
@@ -114,7 +115,7 @@ def _print_mappings(found: Sequence[Mapping], status: str | None) -> None:
             )
         console().print(table)
     which = "" if status == ALL else f" in status {status}"
-    click.echo(f"{len(found):,} mappings{which}.")
+    click.echo(f"{counted(len(found), 'mapping')}{which}.")
 
 
 def _print_suggestions(suggestions: Sequence[Suggestion], export_path: Path | None) -> None:
@@ -143,7 +144,7 @@ def _print_suggestions(suggestions: Sequence[Suggestion], export_path: Path | No
         if suggestion.organization_id is not None
     ]
     click.echo(
-        f"{len(suggestions):,} tenants without a mapping: {len(single):,} with one proposal, "
+        f"{counted(len(suggestions), 'tenant')} without a mapping: {len(single):,} with one proposal, "
         f"{sum(1 for s in suggestions if len(s.candidates) > 1):,} with several, "
         f"{sum(1 for s in suggestions if not s.candidates):,} with none. Nothing was written to the database."
     )

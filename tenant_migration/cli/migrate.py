@@ -19,8 +19,10 @@ from tenant_migration.cli.output import console, glyphs
 from tenant_migration.cli.progress_display import progress_display
 from tenant_migration.cli.target import Target, place_of, target_options
 from tenant_migration.config import actor
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import check_server
 from tenant_migration.errors import PlanOutdated, Refused, TenantMigrationError
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.workflow.backup_first import BackupFirst, foresee_backup
 from tenant_migration.workflow.outcome import TableOutcome
@@ -95,7 +97,10 @@ def _migrate(target: Target, request: Request) -> None:
     from tenant_migration.planning.storage import store_plan  # noqa: PLC0415
     from tenant_migration.workflow.prepare import find_or_build_plan  # noqa: PLC0415
 
-    with target.connection() as connection:
+    with (
+        target.connection() as connection,
+        attempt(connection, "migrate", actor=actor(), tables=request.tables, tenants=request.tenants),
+    ):
         check_server(connection, writes=True)
         plan, is_stored = find_or_build_plan(connection, target.config)
         tables, tenants = _selected(connection, target, plan, request)
@@ -222,7 +227,8 @@ def _print_dry_run(plan: Plan, results: Sequence[DryRunTable], refusals: list[st
     rows = sum(result.rows_to_migrate for result in results)
     click.echo("")
     click.echo(
-        f"{glyphs().check}Migration validated: the real run would start now and migrate {rows:,} rows."
+        f"{glyphs().check}Migration validated: the real run would start now and migrate "
+        f"{counted(rows, 'row')}."
     )
 
 
@@ -278,7 +284,9 @@ def _print_committed(target: Target, plan: Plan, since: datetime) -> None:
     if not committed:
         click.echo("Nothing was written.", err=True)
     for table, rows in committed:
-        click.echo(f"Committed and journaled: {migrate_text.label(table, plan)}: {rows:,} rows", err=True)
+        click.echo(
+            f"Committed and journaled: {migrate_text.label(table, plan)}: {counted(rows, 'row')}", err=True
+        )
 
 
 def _now(connection: psycopg.Connection) -> datetime:

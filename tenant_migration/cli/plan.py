@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import click
 
 from tenant_migration.cli.output import console
 from tenant_migration.cli.target import Target, target_options
 from tenant_migration.config import actor
-from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, attempt_at
 from tenant_migration.database.connection import check_server
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan
 
 
@@ -30,8 +33,12 @@ def plan(*, target: Target, as_json: bool, write: bool) -> None:
     and takes one short transaction.
     """
     from tenant_migration.planning.builder import build_plan  # noqa: PLC0415
+    from tenant_migration.planning.storage import OPERATION  # noqa: PLC0415
 
-    with target.connection(read_only=True) as connection:
+    with (
+        attempt_at(target.url, OPERATION, actor=actor()) if write else nullcontext(),
+        target.connection(read_only=True) as connection,
+    ):
         check_server(connection, writes=False)
         built = build_plan(connection, target.config)
     if as_json:
@@ -53,25 +60,18 @@ def _print(built: Plan) -> None:
 def _store(target: Target, built: Plan) -> None:
     from tenant_migration.database.install import require_installed  # noqa: PLC0415
     from tenant_migration.orchestration import plan_file  # noqa: PLC0415
-    from tenant_migration.planning.storage import store_plan  # noqa: PLC0415
+    from tenant_migration.planning.storage import OPERATION, store_plan  # noqa: PLC0415
     from tenant_migration.workflow.prepare import refuse_database_hazards  # noqa: PLC0415
 
-    refuse_database_hazards(built)
-    with target.connection() as connection:
+    with target.connection() as connection, attempt(connection, OPERATION, actor=actor()):
+        refuse_database_hazards(built)
         check_server(connection, writes=True)
         require_installed(connection, target.config)
         number = store_plan(connection, built, actor())
-        audit.record(
-            connection,
-            operation="plan",
-            actor=actor(),
-            outcome="completed",
-            counts={"tables": len(built.tables)},
-            detail={"plan_id": number},
-        )
     path = plan_file.write(built)
     refused = sum(1 for table in built.tables if table.refusals)
     note = f", {refused} of them refused until mended" if refused else ""
     click.echo(
-        f"Plan {number} stored with {len(built.tables)} tables{note}; for Dagster also in {path}.", err=True
+        f"Plan {number} stored with {counted(len(built.tables), 'table')}{note}; for Dagster also in {path}.",
+        err=True,
     )

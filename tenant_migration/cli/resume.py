@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tenant_migration.cli.failures import Failure
+from tenant_migration.cli.output import glyphs
 from tenant_migration.cli.target import Target, target_options
 from tenant_migration.config import actor
 from tenant_migration.workflow.resume import resume as release
@@ -29,6 +30,11 @@ def resume(*, target: Target) -> None:
         click.echo("Nothing to resume: the emergency switch is not set.")
         return
     click.echo(f"The emergency switch is released; it was set {resumed.switch}.")
+    if resumed.switch.unstopped is not None:
+        click.echo(
+            f"{glyphs().warning}At the emergency, {resumed.switch.unstopped}. What is queued there may start "
+            "now: look at its runs."
+        )
     for run in resumed.ended.runs:
         click.echo(f"Ended: {run}, which was going when it was set.")
     if resumed.ended.problems:

@@ -13,6 +13,8 @@ from tenant_migration.cli.failures import INTERRUPTED, Failure
 from tenant_migration.cli.output import console, glyphs, is_terminal
 from tenant_migration.cli.progress_display import progress_display
 from tenant_migration.cli.target import Target, place_of, target_options
+from tenant_migration.config import actor
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import check_server
 from tenant_migration.database.install import require_installed
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome
@@ -141,23 +143,26 @@ def _somebody_can_be_asked() -> bool:
 
 def _roll_back(target: Target, request: Request, *, ask: bool) -> None:
     from tenant_migration.planning.storage import load_plan  # noqa: PLC0415
+    from tenant_migration.workflow.rollback import OPERATION, record_nothing_left  # noqa: PLC0415
     from tenant_migration.workflow.rollback_scope import resolve_rollback  # noqa: PLC0415
 
     prefix = f"{target.config.interface_schema}."
     with target.connection() as connection:
         check_server(connection, writes=True)
         require_installed(connection, target.config)
-        scope = resolve_rollback(
-            connection,
-            target.config,
-            load_plan(connection),
-            tables=request.tables,
-            tenants=request.tenants,
-            with_children=request.with_children,
-            drop_created=request.drop_created,
-            from_backup=request.from_backup,
-        )
+        with attempt(connection, OPERATION, actor=actor(), tables=request.tables, tenants=request.tenants):
+            scope = resolve_rollback(
+                connection,
+                target.config,
+                load_plan(connection),
+                tables=request.tables,
+                tenants=request.tenants,
+                with_children=request.with_children,
+                drop_created=request.drop_created,
+                from_backup=request.from_backup,
+            )
         if scope.nothing_left is not None:
+            record_nothing_left(connection, scope, actor=actor())
             click.echo(f"{scope.nothing_left[:1].upper()}{scope.nothing_left[1:]}.")
             return
         for line in rollback_text.before_lines(scope, prefix, place=place_of(connection)):

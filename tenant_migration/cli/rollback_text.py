@@ -5,12 +5,13 @@ Pure: values in, lines and tables out. `prefix` is the interface schema's, which
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
 from tenant_migration.cli.output import plain_table, shown
 from tenant_migration.integrity.model import Outcome
+from tenant_migration.planning.counted import counted
 from tenant_migration.recovery.results import LeftAlone
 from tenant_migration.workflow.outcome import describe_blocking
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome
@@ -21,7 +22,7 @@ _KEYS_SHOWN = 5
 _TENANTS_SHOWN = 5
 _REASONS = {
     "changed": "the application changed it since",
-    "deleted": "the application deleted it since",
+    "deleted": "not found under its key: the application deleted it since, or gave it another key",
     "failed": "the database refused it",
 }
 
@@ -35,7 +36,8 @@ def before_lines(scope: RollbackScope, prefix: str, *, place: str) -> Iterator[s
         place: host, database and role.
     """
     yield f"{place[:1].upper()}{place[1:]}"
-    yield f"{INDENT}To take back: {scope.rows_recorded:,} rows in {len(scope.tables):,} tables"
+    tables = counted(len(scope.tables), "table")
+    yield f"{INDENT}To take back: {counted(scope.rows_recorded, 'row')} in {tables}"
     for table in scope.tables:
         name = table.qualified_name
         yield f"{INDENT}{INDENT}{name.removeprefix(prefix):30}{scope.rows.get(name, 0):>12,}"
@@ -62,7 +64,7 @@ def outcome_table(outcomes: Sequence[RollbackOutcome], prefix: str) -> Table:
         "Result",
         "Restored",
         "Changed by the application",
-        "Deleted",
+        "Not found",
         "Failed",
         "Batches",
         "Seconds",
@@ -95,7 +97,8 @@ def left_alone_lines(outcomes: Sequence[RollbackOutcome], prefix: str) -> Iterat
         count = result.rows_changed + result.rows_deleted + result.rows_failed
         if not count:
             continue
-        yield f"{result.table.removeprefix(prefix)}: {count:,} rows were left alone, for example"
+        were = "row was" if count == 1 else "rows were"
+        yield f"{result.table.removeprefix(prefix)}: {count:,} {were} left alone, for example"
         yield from (f"{INDENT}{_left_alone(row)}" for row in result.left_alone[:_KEYS_SHOWN])
     if any(result.left_alone for result in results):
         runs = ", ".join(str(run) for run in sorted({result.run_id for result in results}))
@@ -114,19 +117,38 @@ def note_lines(outcomes: Sequence[RollbackOutcome], prefix: str) -> Iterator[str
 
 
 def verification_lines(outcomes: Sequence[RollbackOutcome], prefix: str) -> Iterator[str]:
-    """Yield what the comparison found, when it was asked for; one line a table."""
+    """Yield what the comparison found, when it was asked for: a line a table, then what was not compared."""
+    not_compared: dict[tuple[str, str | None], list[str]] = {}
     for outcome in outcomes:
         if not outcome.checks:
             continue
         name = outcome.table.removeprefix(prefix)
         said = describe_blocking(outcome.checks)
         passed = sum(check.outcome is Outcome.PASSED for check in outcome.checks)
-        yield f"{name}: verification FAILED: {said}" if said else f"{name}: verified, {passed} checks passed"
+        yield (
+            f"{name}: verification FAILED: {said}"
+            if said
+            else f"{name}: verified, {counted(passed, 'check')} passed"
+        )
         for check in outcome.checks:
             if check.outcome is Outcome.SKIPPED:
-                yield f"{INDENT}{check.name}: not compared: {check.reason}"
+                not_compared.setdefault((check.name, check.reason), []).append(name)
             elif check.outcome is Outcome.FAILED and not check.blocks:
                 yield f"{INDENT}{check.name}: {check.description}: {check.count:,}"
+    yield from _not_compared_lines(not_compared, sum(bool(outcome.checks) for outcome in outcomes))
+
+
+def _not_compared_lines(
+    not_compared: Mapping[tuple[str, str | None], Sequence[str]], tables: int
+) -> Iterator[str]:
+    """Yield each check that did not run, once, with the reason and its tables."""
+    by_reason: dict[tuple[str | None, tuple[str, ...]], list[str]] = {}
+    for (check, reason), names in not_compared.items():
+        by_reason.setdefault((reason, tuple(names)), []).append(check)
+    for (reason, names), checks in by_reason.items():
+        everywhere = len(names) == tables and tables > 1
+        where = f"all {tables:,} tables" if everywhere else ", ".join(names)
+        yield f"Not compared in {where}: {', '.join(checks)}: {reason}"
 
 
 def unfinished_lines(outcomes: Sequence[RollbackOutcome], prefix: str) -> Iterator[str]:

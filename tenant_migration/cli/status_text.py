@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from tenant_migration.cli.output import Glyphs, duration
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.describe import bytes_as_text
 from tenant_migration.workflow.status import PairFailure, RunningTable, Status
 
@@ -101,10 +102,9 @@ def _notes(status: Status, *, detailed: bool) -> Iterator[str]:
         if table.missing:
             yield f"{table.table_name} is not there any more: look with `tenant-migration plan`"
         if table.rows_unmapped:
-            yield (
-                f"{table.table_name}: {table.rows_unmapped:,} rows of {table.unmapped_tenants:,} tenants "
-                f"without a mapping: {', '.join(map(repr, table.unmapped_examples))}"
-            )
+            rows, tenants = counted(table.rows_unmapped, "row"), counted(table.unmapped_tenants, "tenant")
+            examples = ", ".join(map(repr, table.unmapped_examples))
+            yield f"{table.table_name}: {rows} of {tenants} without a mapping: {examples}"
     if detailed and status.journals_bytes + status.backups_bytes:
         journals, backups = bytes_as_text(status.journals_bytes), bytes_as_text(status.backups_bytes)
         yield f"journals {journals}, backups {backups}"

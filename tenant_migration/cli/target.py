@@ -14,6 +14,7 @@ import psycopg
 
 from tenant_migration.config import MigrationConfig, database_url, load_config
 from tenant_migration.database.connection import connect
+from tenant_migration.workflow.audit_anchors import keep_anchor
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,15 @@ class Target:
 
     @contextmanager
     def connection(self, *, read_only: bool = False) -> Iterator[psycopg.Connection]:
-        """Open a connection and close it at the end."""
-        connection = connect(self.url, read_only=read_only, application_name="tenant-migration")
+        """Open a connection and close it at the end; what it added to the audit log is anchored first."""
+        connection = connect(
+            self.url, read_only=read_only, application_name="tenant-migration", pin_path=True
+        )
         try:
             yield connection
         finally:
+            if not (read_only or connection.closed or connection.broken):
+                keep_anchor(connection)
             connection.close()
 
 

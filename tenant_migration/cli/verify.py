@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from tenant_migration.cli.checking import export_option, run_and_print
+from tenant_migration.cli.checking import run_and_print, scope_options
 from tenant_migration.cli.target import Target, target_options
+from tenant_migration.integrity.model import Phase
 
 
 @click.command(
@@ -15,14 +16,24 @@ from tenant_migration.cli.target import Target, target_options
 Examples:
   tenant-migration verify
   tenant-migration verify --post --export post-migration-report.json
+  tenant-migration verify --export post-migration-report.html
+  tenant-migration verify --tenant local-12
   tenant-migration verify --pre
 """
 )
 @click.option("--pre", is_flag=True, help="The checks before a migration, as `validate` runs them.")
 @click.option("--post", is_flag=True, help="The checks after a migration. The default.")
-@export_option
+@scope_options
 @target_options
-def verify(*, target: Target, pre: bool, post: bool, export_path: Path | None) -> None:
+def verify(
+    *,
+    target: Target,
+    pre: bool,
+    post: bool,
+    export_path: Path | None,
+    tables: tuple[str, ...],
+    tenants: tuple[str, ...],
+) -> None:
     """Check every table and tenant recorded as migrated.
 
     Each row has its organization, it exists, it is the mapped one, nothing was lost. What is not migrated yet
@@ -30,4 +41,5 @@ def verify(*, target: Target, pre: bool, post: bool, export_path: Path | None) -
     """
     if pre and post:
         raise click.UsageError("give --pre or --post, not both")
-    run_and_print(target, "pre-migration" if pre else "post-migration", export_path)
+    phase: Phase = "pre-migration" if pre else "post-migration"
+    run_and_print(target, phase, export_path, tables=tables, tenants=tenants)

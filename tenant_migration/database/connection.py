@@ -28,9 +28,9 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
 CANCEL_TIMEOUT_S = 5.0
 
 SEARCH_PATH = "pg_catalog, pg_temp"
-"""Of our transactions: nothing of the application's schemas, so that no function or operator planted there is
-called by us. The connection keeps the role's own path, by which the application's triggers and CHECK
-functions name their tables: `backfill.batch_sql` puts it back while rows are written."""
+"""Of our transactions, and of our connections when they are pinned: nothing of the application's schemas, so
+that no function or operator planted there is called by us. The application's triggers and CHECK functions
+name their tables by the role's own path: `backfill.batch_sql` puts it back while rows are written."""
 
 Isolation = Literal["read committed", "repeatable read", "serializable"]
 
@@ -41,16 +41,22 @@ _INSIDE_A_TRANSACTION = (
 )
 _given_up: WeakKeyDictionary[psycopg.Connection, dict[str, Any]] = WeakKeyDictionary()
 """Where connections led that were closed because they could not be brought to rest."""
+_role_paths: WeakKeyDictionary[psycopg.Connection, str] = WeakKeyDictionary()
+"""The role's own search path, of connections whose path is pinned."""
 _POOLER_REFUSALS = ("unsupported startup parameter", "client_connection_check_interval")
 
 
-def connect(url: str, *, read_only: bool = False, application_name: str | None = None) -> psycopg.Connection:
+def connect(
+    url: str, *, read_only: bool = False, application_name: str | None = None, pin_path: bool = False
+) -> psycopg.Connection:
     """Open a connection to the database to migrate.
 
     Args:
         url: libpq URI or keywords.
         read_only: refuse every write on this connection.
         application_name: shown in `pg_stat_activity`; default `tenant_migration`.
+        pin_path: let statements outside of transactions have our search path too; every entry point does.
+            Not behind a transaction pooler, where the setting would stay for the next client.
 
     Returns:
         A connection in autocommit mode; writes go through `transaction()`.
@@ -77,7 +83,32 @@ def connect(url: str, *, read_only: bool = False, application_name: str | None =
     connection.read_only = (
         True if read_only else None
     )  # transaction() asks: a pooler may have dropped the option
+    if pin_path:
+        _pin_path(connection)
     return connection
+
+
+def role_search_path(connection: psycopg.Connection) -> str:
+    """Return the role's own search path in this database, which the application's code may need."""
+    kept = _role_paths.get(connection)
+    if kept is not None:
+        return kept
+    [(path,)] = connection.execute("SELECT pg_catalog.current_setting('search_path')")
+    return str(path)
+
+
+def _pin_path(connection: psycopg.Connection) -> None:
+    """Take our search path for the session, when the server process is ours alone.
+
+    It is when our startup options reached it: a pooler that shares server processes drops them.
+    """
+    [(path, options_arrived)] = connection.execute(
+        "SELECT pg_catalog.current_setting('search_path'),"
+        " pg_catalog.current_setting('client_connection_check_interval') = '1s'"
+    )
+    if options_arrived:
+        connection.execute(f"SET search_path = {SEARCH_PATH}")
+        _role_paths[connection] = str(path)
 
 
 @contextlib.contextmanager
@@ -216,7 +247,11 @@ def open_another(connection: psycopg.Connection) -> psycopg.Connection:
     parameters = dict(_given_up.get(connection) or _target_of(connection))
     name = parameters.pop("application_name", None)
     parameters.pop("options", None)  # connect() sets its own
-    return connect(conninfo.make_conninfo("", **parameters), application_name=str(name) if name else None)
+    return connect(
+        conninfo.make_conninfo("", **parameters),
+        application_name=str(name) if name else None,
+        pin_path=connection in _role_paths,
+    )
 
 
 def _target_of(connection: psycopg.Connection) -> dict[str, Any]:
@@ -266,12 +301,12 @@ def _parse(url: str) -> dict[str, Any]:
         parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:  # its message quotes what it could not read: perhaps the password
         raise UsageError(f"the database URL cannot be read; {advice}") from None
-    if _password_went_astray(parameters):
+    if password_went_astray(parameters):
         raise UsageError(f"the database URL cannot be what was meant; {advice}")
     return parameters
 
 
-def _password_went_astray(parameters: dict[str, Any]) -> bool:
+def password_went_astray(parameters: dict[str, Any]) -> bool:
     """Say whether a bare @ or / in the password made host, port or database of what follows it."""
     host, port, database = (str(parameters.get(key) or "") for key in ("host", "port", "dbname"))
     return (

@@ -5,10 +5,12 @@ Belongs here: what `psql -f sql/install.sql` does, from Python, with the values 
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 
 from tenant_migration.config import MigrationConfig
-from tenant_migration.database import sql_files
+from tenant_migration.database import audit, sql_files
 from tenant_migration.database.connection import check_server, transaction
 from tenant_migration.errors import NotInstalled, Refused
 
@@ -31,8 +33,13 @@ _FIND_SETTINGS = """
 _RUN_INSTALL = "run `tenant-migration install`"
 
 
-def install(connection: psycopg.Connection, config: MigrationConfig) -> None:
+def install(connection: psycopg.Connection, config: MigrationConfig, *, actor: str | None = None) -> None:
     """Install or upgrade, in one transaction: afterwards everything is there, or nothing changed.
+
+    Args:
+        connection: as the database's owner.
+        config: names the organizations and the interface schema.
+        actor: for the audit record, which is part of the transaction; None: none is written.
 
     Raises:
         UnsupportedServer: too old, or a standby.
@@ -41,7 +48,7 @@ def install(connection: psycopg.Connection, config: MigrationConfig) -> None:
     """
     check_server(connection, writes=True)
     variables = _variables(config)
-    current = ""
+    current, started = "", time.monotonic()
     try:
         with transaction(
             connection, lock_timeout_ms=_LOCK_TIMEOUT_MS, statement_timeout_ms=_STATEMENT_TIMEOUT_MS
@@ -52,6 +59,12 @@ def install(connection: psycopg.Connection, config: MigrationConfig) -> None:
                     sql_files.fill_in(file.read_text(encoding="utf-8"), variables).encode(
                         connection.info.encoding
                     )
+                )
+            if actor is not None:
+                current = "070_audit.sql"
+                took_ms = (time.monotonic() - started) * 1000
+                audit.record(
+                    connection, operation="install", actor=actor, outcome="completed", duration_ms=took_ms
                 )
     except psycopg.Error as error:
         raise _refusal(connection, current, error) from error

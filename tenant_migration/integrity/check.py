@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from psycopg import sql
 
@@ -28,6 +28,16 @@ class Source(Generic[ScopeT]):
     name: str
     build: Callable[[ScopeT], sql.Composed]
     """The list of common table expressions, without WITH."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What the details of a failed check add for a person."""
+
+    description: str
+    """Follows the check's own after a semicolon."""
+    recommendation: str | None = None
+    """Follows the check's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +61,8 @@ class BaseCheck(Generic[ScopeT]):
     """Why there is nothing to ask in this scope, or None."""
     severity_in: Callable[[ScopeT], SeverityLevel] | None = None
     """Severity where it depends on the scope."""
+    remark: Callable[[dict[str, Any]], Remark | None] = lambda details: None
+    """What the details of a failed one are worth saying."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from tenant_migration.integrity.contents import NO_CONTENTS, read_contents
 from tenant_migration.integrity.scope import MIGRATED_STATES, TableFacts, UniqueIndex
 from tenant_migration.integrity.sources.tables import mappings
 from tenant_migration.planning.model import Plan, Relation, TablePlan
@@ -39,7 +40,8 @@ LEFT JOIN LATERAL (
 ORDER BY w.number
 """
 
-# Every key column and expression, as the server prints it; and all but the column that is asked about.
+# Every key column and expression, as the server prints it; and all but the column that is asked about. An
+# index carries it as a key column, or in an expression or its predicate: then the index depends on it.
 _UNIQUE_INDEXES = """
 SELECT w.number, c.relname, k.expressions, k.others, pg_get_expr(x.indpred, x.indrelid),
        NOT x.indnullsnotdistinct
@@ -53,7 +55,12 @@ JOIN pg_class AS c ON c.oid = x.indexrelid
 CROSS JOIN LATERAL (
     SELECT array_agg(e.expression ORDER BY p.place) AS expressions,
            array_agg(e.expression ORDER BY p.place) FILTER (WHERE p.attribute <> a.attnum) AS others,
-           bool_or(p.attribute = a.attnum) AS has_column
+           bool_or(p.attribute = a.attnum) OR (
+               (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL) AND EXISTS (
+                   SELECT FROM pg_depend AS d
+                   WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
+                     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = x.indrelid
+                     AND d.refobjsubid = a.attnum)) AS has_column
     FROM unnest(x.indkey::int2[]) WITH ORDINALITY AS p(attribute, place)
     CROSS JOIN LATERAL (
         SELECT '(' || pg_get_indexdef(x.indexrelid, p.place::int, false) || ')') AS e(expression)
@@ -92,6 +99,7 @@ def read_facts(
     columns = [column for table in tables for column in (table.tenant_column, *table.key_columns)]
     types = sorted({column.quoted_type for column in columns})
     equality_by_type: dict[str, str] = dict(connection.execute(_EQUALITIES, [types]).fetchall())
+    contents = read_contents(connection, tables)
     found = {}
     for (
         number,
@@ -103,6 +111,7 @@ def read_facts(
         *counts,
     ) in connection.execute(_TABLES, given):
         recorded_pairs, completed_pairs, recorded_rows, kept_rows = counts
+        written = contents.get(tables[number - 1].qualified_name, NO_CONTENTS)
         found[tables[number - 1].qualified_name] = TableFacts(
             table_id=table_id,
             organization_column_exists=has_column,
@@ -115,6 +124,9 @@ def read_facts(
             columns=tuple(live_columns or ()),
             unique_indexes=tuple(tenant_indexes.get(number, ())),
             organization_indexes=tuple(organization_indexes.get(number, ())),
+            contents=written.forms,
+            contents_missing=written.missing,
+            runs_that_only_fill=written.runs_that_only_fill,
             equality_by_type=equality_by_type,
         )
     return found

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from tenant_migration.config import MigrationConfig
-from tenant_migration.integrity.check import BaseCheck, ScopeT, Verdict
+from tenant_migration.integrity.check import BaseCheck, Remark, ScopeT, Verdict
 from tenant_migration.integrity.model import CheckResult, Outcome
+from tenant_migration.integrity.scope import TableScope
 from tenant_migration.integrity.situation import Situation
 from tenant_migration.integrity.targets import DatabaseTarget, RelationTarget, TableTarget, Target
 
@@ -27,6 +29,8 @@ class Question:
     """Common table expressions that the verdict needs."""
     reads: Hashable
     """Equal for questions with the same `shared`; None: asked alone."""
+    remark: Callable[[dict[str, Any]], Remark | None] = lambda details: None
+    """What the details are worth saying."""
 
 
 def blank_result(target: Target, config: MigrationConfig, tenants: tuple[str, ...] | None) -> CheckResult:
@@ -96,18 +100,41 @@ def prepare(target: Target, situation: Situation, blank: CheckResult) -> Questio
     return _question(target.check, relation, blank, situation.config, of=(blank.table, target.relation.name))
 
 
+def _what_is_gone(check: BaseCheck[ScopeT], scope: ScopeT) -> str | None:
+    """Return why a check that finds nothing to ask may have lost what it asks about, or None.
+
+    Without its tenant key a table has no unique index with the key either; that must not count as one that
+    never had any. A table of which nothing is recorded as migrated has nothing to verify either way, and one
+    that is gone as a whole is said by the checks that read it.
+    """
+    if not isinstance(scope, TableScope) or not scope.facts.columns:
+        return None
+    if scope.table.tenant_column.name in scope.facts.columns:
+        return None
+    if check.phase != "pre-migration" and not scope.facts.recorded_pairs:
+        return None
+    return (
+        f"column {scope.table.tenant_column.name} of {scope.table.qualified_name} does not exist any more; "
+        "run `tenant-migration plan --write`"
+    )
+
+
 def _question(
     check: BaseCheck[ScopeT], scope: ScopeT, blank: CheckResult, config: MigrationConfig, *, of: Hashable
 ) -> Question | CheckResult:
     reason = check.not_applicable(scope)
     if reason is not None:
+        gone = _what_is_gone(check, scope)
+        if gone is not None:
+            return replace(blank, reason=gone, sqlstate="42703")
         return skipped(blank, reason)
     if check.severity_in is not None and check.name not in config.validation.severity:
         blank = replace(blank, severity=check.severity_in(scope))
     return Question(
         blank=blank,
         verdict=check.build(scope),
-        wrong_rows=check.wrong_rows(scope) if check.wrong_rows else None,
+        wrong_rows=check.wrong_rows(scope.for_a_person()) if check.wrong_rows else None,
         shared=check.source.build(scope) if check.source else None,
         reads=(check.source.name, of) if check.source else None,
+        remark=check.remark,
     )

@@ -1,17 +1,14 @@
 """The report of a phase as JSON: what was checked, what is wrong, what to do.
 
-Belongs here: the report's form and its keeping. How it looks on a terminal is `report_text.py`.
+Belongs here: the report's form and its keeping. How it looks is `report_text` (a terminal), `page` (a
+browser) and `report_csv` (a data frame); `report_file` writes them.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,6 +20,25 @@ from tenant_migration.integrity.model import SAMPLE_LIMIT, CheckResult, Outcome,
 Report = dict[str, Any]
 
 _SEVERITIES = ("critical", "warning", "info")
+
+VERDICTS: Mapping[Phase, Mapping[str, str]] = {
+    "pre-migration": {
+        "pass": "Validation PASSED - Ready to migrate",
+        "warning": "Validation PASSED with warnings",
+        "fail": "Validation FAILED - Fix issues before migrating",
+    },
+    "post-migration": {
+        "pass": "Post-migration verification PASSED",
+        "warning": "Post-migration verification PASSED with warnings",
+        "fail": "Post-migration verification FAILED",
+    },
+    "post-rollback": {
+        "pass": "Verification of the rollback PASSED",
+        "warning": "Verification of the rollback PASSED with warnings",
+        "fail": "Verification of the rollback FAILED",
+    },
+}
+"""Phase and status in words; the users know the first three."""
 
 
 def build_report(results: Sequence[CheckResult], phase: Phase, *, now: datetime | None = None) -> Report:
@@ -52,27 +68,6 @@ def build_report(results: Sequence[CheckResult], phase: Phase, *, now: datetime 
         "recommendations": list(dict.fromkeys(filter(None, (_recommendation(result) for result in found)))),
         "checks": [_check(result) for result in results],
     }
-
-
-def write_report(report: Report, path: Path) -> None:
-    """Write the report to a file: all of it or, when that fails, nothing. An earlier report is replaced."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name survives a crash too
-    finally:
-        os.close(folder)
 
 
 def store_report(connection: psycopg.Connection[Any], report: Report, run_id: int | None) -> int:
@@ -160,6 +155,14 @@ def _check(result: CheckResult) -> dict[str, Any]:
     }
     if result.reason is not None:
         check["reason"] = _reason(result)
+    if result.outcome is Outcome.FAILED:
+        check["description"] = result.description
+        if result.about is not None:
+            check["about"] = result.about
+        if result.examples:
+            check["exampleIds"] = list(result.examples)
+        if result.reproduce is not None:
+            check["reproduce"] = result.reproduce
     return check
 
 

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import transaction
+from tenant_migration.integrity.check import Remark
 from tenant_migration.integrity.facts import Connection
 from tenant_migration.integrity.model import CheckResult, Outcome, Phase
 from tenant_migration.integrity.planner import set_planner
@@ -159,7 +160,10 @@ def _judged(
     )
     if count:
         reproduce = question.wrong_rows.as_string(connection) if question.wrong_rows else None
-        return replace(judged, outcome=Outcome.FAILED, examples=tuple(examples), reproduce=reproduce)
+        judged = replace(judged, outcome=Outcome.FAILED, examples=tuple(examples), reproduce=reproduce)
+        return _with_remark(judged, question.remark(details))
+    if rows_checked == 0 and details.get("skipped"):
+        return replace(judged, outcome=Outcome.SKIPPED, reason=details["skipped"], details={})
     if rows_checked == 0 and expected:
         return replace(
             judged,
@@ -167,6 +171,15 @@ def _judged(
             reason=f"there was nothing to look at, while {expected:,} were expected",
         )
     return replace(judged, outcome=Outcome.PASSED)
+
+
+def _with_remark(result: CheckResult, remark: Remark | None) -> CheckResult:
+    if remark is None:
+        return result
+    advice = " ".join(filter(None, (result.recommendation, remark.recommendation)))
+    return replace(
+        result, description=f"{result.description}; {remark.description}", recommendation=advice or None
+    )
 
 
 def _milliseconds_since(started: float) -> float:

@@ -7,10 +7,11 @@ builders stay pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
+from tenant_migration.catalog.row_hash import HashPart
 from tenant_migration.planning.model import ColumnRef, OrganizationsRef, Plan, Relation, TablePlan
 
 MIGRATED_STATES = ("verifying", "completed")
@@ -28,6 +29,50 @@ class UniqueIndex:
     """All but that column."""
     predicate: str | None
     nulls_distinct: bool
+
+
+@dataclass(frozen=True)
+class ContentForm:
+    """One way in which fingerprints of a table were taken."""
+
+    run_ids: tuple[int, ...]
+    parts: tuple[HashPart, ...]
+
+
+@dataclass(frozen=True)
+class FiringTrigger:
+    """A trigger of the application that an UPDATE of the organization column fires."""
+
+    name: str
+    is_harmless: bool
+    """Whether it only lets the row through, as far as its source shows."""
+    does: str
+    """In words."""
+
+
+@dataclass(frozen=True)
+class ReferenceElsewhere:
+    """A foreign key that is no relation of the plan: to a table that is not migrated, or of a partition."""
+
+    name: str
+    child: tuple[str, str]
+    """Schema and name: the table, or the partition that alone declares it."""
+    child_is_partitioned: bool
+    child_columns: tuple[str, ...]
+    parent: tuple[str, str]
+    parent_is_partitioned: bool
+    parent_columns: tuple[str, ...]
+    operators: tuple[str, ...]
+    """By which a parent's column equals the child's."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What of a table's structure a backfill meets."""
+
+    organization_column_is_generated: bool = False
+    firing_triggers: tuple[FiringTrigger, ...] = ()
+    references_elsewhere: tuple[ReferenceElsewhere, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +98,12 @@ class TableFacts:
     """Those with the tenant column."""
     organization_indexes: tuple[UniqueIndex, ...] = ()
     """Those with the organization column."""
+    contents: tuple[ContentForm, ...] = ()
+    """How runs took the fingerprints in the journal, the newest first; empty: there are none to compare."""
+    contents_missing: str = ""
+    """Why there are none."""
+    runs_that_only_fill: tuple[int, ...] = ()
+    """Runs that replaced no value, so that no entry of theirs has one to bring back."""
     equality_by_type: Mapping[str, str] = field(default_factory=dict)
     """Quoted type -> its own `=`, with the schema. Under our search path a bare one between values of an
     extension's type (citext) would be that of text."""
@@ -68,10 +119,17 @@ class TableScope:
     tenants: tuple[str, ...] | None
     allowed_unmapped_tenants: tuple[str, ...] = ()
     several_tenants_share_an_organization: bool = False
+    structure: Structure = Structure()
+    known_keys: Mapping[str, int] = field(default_factory=dict)
+    """Quoted types whose keys the transaction knows, and the number under which (`sources/known_keys.py`)."""
 
     def equality_of(self, column: ColumnRef) -> sql.SQL:
         """Return the operator by which values of this column are equal."""
         return sql.SQL(self.facts.equality_by_type.get(column.quoted_type, "OPERATOR(pg_catalog.=)"))
+
+    def for_a_person(self) -> TableScope:
+        """Return the scope for a query that is put outside of the transaction of the checks."""
+        return replace(self, known_keys={})
 
 
 @dataclass(frozen=True)
@@ -84,6 +142,10 @@ class RelationScope:
     """For every tenant: a row may refer to a row of any."""
     join_condition: str
     """When a row `c` of the child refers to a row `p` of the parent: as the readiness function compares."""
+
+    def for_a_person(self) -> RelationScope:
+        """As of a table."""
+        return replace(self, child=self.child.for_a_person(), parent=self.parent.for_a_person())
 
 
 @dataclass(frozen=True)
@@ -98,6 +160,10 @@ class DatabaseScope:
     def organizations(self) -> OrganizationsRef:
         """The organizations table."""
         return self.plan.organizations
+
+    def for_a_person(self) -> DatabaseScope:
+        """As of a table."""
+        return self
 
 
 Scope = TableScope | RelationScope | DatabaseScope

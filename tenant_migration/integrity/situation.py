@@ -14,8 +14,10 @@ from tenant_migration.integrity.facts import (
     read_join_condition,
     tenants_share_organizations,
 )
+from tenant_migration.integrity.known_keys import read_known_keys
 from tenant_migration.integrity.savepoint import savepoint
-from tenant_migration.integrity.scope import DatabaseScope, RelationScope, TableFacts, TableScope
+from tenant_migration.integrity.scope import DatabaseScope, RelationScope, Structure, TableFacts, TableScope
+from tenant_migration.integrity.structure import read_structure
 from tenant_migration.integrity.targets import DatabaseTarget, RelationTarget, Target
 from tenant_migration.planning.model import Plan, Relation, TablePlan
 
@@ -35,7 +37,11 @@ class Situation:
     """By name."""
     join_conditions: Mapping[tuple[str, str], str | psycopg.Error]
     """By child and relation; an error where the columns of the relation are not there any more."""
+    structures: Mapping[str, Structure]
+    """Of the tables in scope, before a run."""
     several_tenants_share_an_organization: bool
+    known_keys: Mapping[str, int]
+    """Number of the keys that the transaction knows, by quoted type."""
 
     def table(self, table: TablePlan) -> TableScope:
         """Return the scope of a table."""
@@ -63,6 +69,8 @@ class Situation:
             tenants=tenants,
             allowed_unmapped_tenants=tuple(self.config.validation.allowed_unmapped_tenants),
             several_tenants_share_an_organization=self.several_tenants_share_an_organization,
+            structure=self.structures.get(table.qualified_name, Structure()),
+            known_keys=self.known_keys,
         )
 
 
@@ -84,6 +92,7 @@ def read_situation(
         for target in targets
         if isinstance(target, RelationTarget) and target.relation is not None
     }
+    is_before = any(target.check.phase == "pre-migration" for target in targets)
     by_name = {table.qualified_name: table for table in plan.tables}
     parents = {relation.parent: by_name[relation.parent] for relation in relations.values()}
     return Situation(
@@ -96,7 +105,11 @@ def read_situation(
         join_conditions={
             name: _join_condition(connection, relation, by_name) for name, relation in relations.items()
         },
+        structures=read_structure(connection, plan, list(tables.values()) if is_before else []),
         several_tenants_share_an_organization=tenants_share_organizations(connection, plan),
+        known_keys=read_known_keys(
+            connection, plan, [*(tables.values() if tenants is None else ()), *parents.values()]
+        ),
     )
 
 

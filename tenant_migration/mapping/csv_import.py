@@ -11,11 +11,15 @@ from psycopg import sql
 
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, note_recorded
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.names import identifier
 from tenant_migration.errors import MappingImportError, UsageError
 from tenant_migration.mapping.csv_format import BadLine, MappingLine, parse_mappings
 from tenant_migration.mapping.repository import mappings_table
+
+OPERATION = "import mappings"
+"""In the audit log."""
 
 BAD_LINES_SHOWN = 1_000
 """A file of another format has as many bad lines as lines: the message stays readable, the count exact."""
@@ -72,6 +76,11 @@ def import_mappings(
         UsageError: the file cannot be read.
         MappingImportError: lines are bad; each is listed with its number and reason.
     """
+    with attempt(connection, OPERATION, actor=actor, detail={"file": path.name}):
+        return _import(connection, config, path, actor)
+
+
+def _import(connection: psycopg.Connection, config: MigrationConfig, path: Path, actor: str) -> ImportResult:
     started = time.monotonic()
     try:
         content = path.read_bytes()
@@ -87,7 +96,9 @@ def import_mappings(
             _record(connection, actor, "completed", path=path, started=started, counts=asdict(result))
     if result is None:
         _record(connection, actor, "failed", path=path, started=started, counts={"bad_lines": len(bad_lines)})
-        raise MappingImportError(_message(path, bad_lines))
+        refusal = MappingImportError(_message(path, bad_lines))
+        note_recorded(refusal, OPERATION)
+        raise refusal
     return result
 
 
@@ -192,7 +203,7 @@ def _record(
 ) -> None:
     audit.record(
         connection,
-        operation="import mappings",
+        operation=OPERATION,
         actor=actor,
         outcome=outcome,
         counts=counts,

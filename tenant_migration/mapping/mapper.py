@@ -190,7 +190,10 @@ class TenantOrgMapper:
             return self._given
         if self._own is None or self._own.closed:
             self._own = connect(
-                database_url(self._database_url), read_only=True, application_name="tenant_migration mapper"
+                database_url(self._database_url),
+                read_only=True,
+                application_name="tenant_migration mapper",
+                pin_path=True,
             )
         return self._own
 

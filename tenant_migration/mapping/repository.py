@@ -97,10 +97,12 @@ def read_generation(connection: psycopg.Connection) -> int:
 
 
 def raise_generation(connection: psycopg.Connection) -> int:
-    """Raise the mapping generation, so that every mapper in any process forgets what it cached."""
-    with transaction(connection):
-        [(generation,)] = connection.execute(
-            "UPDATE tenant_migration.settings SET mapping_generation = mapping_generation + 1"
-            " RETURNING mapping_generation"
-        )
+    """Raise the mapping generation, so that every mapper in any process forgets what it cached.
+
+    Part of the caller's transaction.
+    """
+    [(generation,)] = connection.execute(
+        "UPDATE tenant_migration.settings SET mapping_generation = mapping_generation + 1"
+        " RETURNING mapping_generation"
+    )
     return int(generation)

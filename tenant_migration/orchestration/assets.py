@@ -34,7 +34,7 @@ from tenant_migration.orchestration.partitions import tenants_partitions
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import planned_table, session
 from tenant_migration.planning.model import HazardLevel, Plan, TablePlan
-from tenant_migration.workflow.migrate import Scope, migrate
+from tenant_migration.workflow.migrate import OPERATION, Scope, migrate
 from tenant_migration.workflow.outcome import TableOutcome
 
 TAG_PREFIX = "tenant_migration"
@@ -116,7 +116,10 @@ def _table_asset(table: TablePlan, plan: Plan) -> dg.AssetsDefinition:
 def _migrate(
     context: dg.AssetExecutionContext, config: MigrateTableConfig, database: Database, name: str, tenant: str
 ) -> TableOutcome:
-    with session(context.op_execution_context, database) as opened:
+    with (
+        session(context.op_execution_context, database) as opened,
+        opened.attempt(OPERATION, tables=[name], tenants=[tenant]),
+    ):
         plan = opened.plan_to_write(tables=[name], tenants=[tenant])
         opened.sync_partitions()
         table = planned_table(plan, name)

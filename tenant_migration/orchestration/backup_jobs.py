@@ -77,7 +77,10 @@ def back_up(context: dg.OpExecutionContext, config: BackupAllConfig, database: D
 def _back_up(
     context: dg.OpExecutionContext, config: BackupConfig, database: Database, tenants: Sequence[str] | None
 ) -> None:
-    with session(context, database) as opened:
+    with (
+        session(context, database) as opened,
+        opened.attempt("backup", tables=config.tables, tenants=tenants),
+    ):
         plan = opened.plan_to_write()
         opened.sync_partitions()
         backup = take_backup(

@@ -56,6 +56,16 @@ class TablesConfig(dg.Config):
     )
 
 
+class ChecksConfig(TablesConfig):
+    """Checks alone, of many tenants."""
+
+    tenants: list[str] = Field(
+        default_factory=list,
+        description="Only these tenants (their ids, not partition keys). Empty: every tenant.",
+        max_length=100_000,
+    )
+
+
 class BackupConfig(TablesConfig):
     """A backup of one tenant's rows."""
 

@@ -8,6 +8,7 @@ from tenant_migration.orchestration import metadata, plan_file
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import session
 from tenant_migration.planning.builder import build_plan
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.storage import store_plan
 from tenant_migration.workflow.prepare import refuse_database_hazards
 
@@ -31,11 +32,13 @@ def discover_job(*, has_plan: bool) -> dg.JobDefinition:
 @dg.op(name="store_new_plan", out={"result": dg.Out(dg.Nothing)})
 def store_new_plan(context: dg.OpExecutionContext, database: Database) -> None:
     """Build the plan from the database as it is now and store it."""
-    with session(context, database) as opened:
+    with session(context, database) as opened, opened.attempt("plan"):
         opened.sync_partitions()
         plan = build_plan(opened.connection, opened.config)
         refuse_database_hazards(plan)
         store_plan(opened.connection, plan, opened.actor)
     path = plan_file.write(plan)
     context.add_output_metadata({"path": dg.MetadataValue.path(path), "tables": metadata.plan_table(plan)})
-    context.log.info(f"{len(plan.tables)} tables in the plan; reload the code location to see them")
+    context.log.info(
+        f"{counted(len(plan.tables), 'table')} in the plan; reload the code location to see them"
+    )

@@ -1,16 +1,26 @@
 """The assets that the migration reads and does not make: organizations and mappings.
 
 `mapping_complete` stands on the mappings: it fails while a tenant owns rows and has no mapping, since such a
-tenant has no partition on which it could show.
+tenant has no partition on which it could show. So do the checks of the database as a whole, which are of no
+table.
 """
 
 # No `from __future__ import annotations`: Dagster wants the annotation of `context` as an object.
 
+from collections.abc import Callable
+
 import dagster as dg
 
+from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.model import CheckResult
-from tenant_migration.orchestration.checks import Verdict, judge
+from tenant_migration.orchestration.checks import (
+    DATABASE_DESCRIPTIONS,
+    VALIDATION,
+    VERIFICATION,
+    Verdict,
+    judge,
+)
 from tenant_migration.orchestration.names import (
     KINDS,
     MAPPINGS_TABLE,
@@ -27,7 +37,6 @@ MAPPING_COMPLETE = "mapping_complete"
 MAPPED_TENANTS_CHECK = "tenants_have_mapping"
 
 _GROUP = "mapping"
-_OUTPUT = "mapping_complete"
 
 
 def external_specs(plan: Plan) -> list[dg.AssetSpec]:
@@ -56,30 +65,37 @@ def external_specs(plan: Plan) -> list[dg.AssetSpec]:
     return [spec for spec in (organizations, mappings) if spec.key not in managed]
 
 
-def mapping_complete_check(plan: Plan) -> dg.AssetChecksDefinition:
-    """Return the check that every tenant with rows has a mapping."""
+def mapping_checks(plan: Plan) -> list[dg.AssetChecksDefinition]:
+    """Return the checks on the mappings: that each tenant has one, and what concerns no table alone."""
     key = mappings_key(plan)
-    spec = dg.AssetCheckSpec(
-        MAPPING_COMPLETE,
-        asset=key,
-        description="Every tenant that owns rows has a mapping, or is allowed to have none.",
-    )
+    complete = "Every tenant that owns rows has a mapping, or is allowed to have none."
+    return [
+        _mapping_check(key, MAPPING_COMPLETE, complete, judge_mappings),
+        _mapping_check(key, VALIDATION, DATABASE_DESCRIPTIONS[VALIDATION], judge_database_before),
+        _mapping_check(key, VERIFICATION, DATABASE_DESCRIPTIONS[VERIFICATION], judge_database_after),
+    ]
+
+
+def _mapping_check(
+    key: dg.AssetKey, name: str, description: str, judge_it: Callable[[Session, Plan], Verdict]
+) -> dg.AssetChecksDefinition:
+    op_name = name if name == MAPPING_COMPLETE else f"database_{name}"
 
     @dg.op(
-        name=MAPPING_COMPLETE,
-        description=spec.description,
+        name=op_name,
+        description=description,
         ins={"mappings": dg.In(dg.Nothing)},
-        out={_OUTPUT: dg.Out(dg.Nothing)},
+        out={op_name: dg.Out(dg.Nothing)},
     )
     def check_mappings(context: dg.OpExecutionContext, database: Database) -> dg.AssetCheckResult:
         with session(context, database, writes=False) as opened:
-            verdict = judge_mappings(opened, opened.plan_to_read())
+            verdict = judge_it(opened, opened.plan_to_read())
         return verdict.as_result(key)
 
     definition: dg.AssetChecksDefinition = dg.AssetChecksDefinition.create(
         keys_by_input_name={"mappings": key},
         node_def=check_mappings,
-        check_specs_by_output_name={_OUTPUT: spec},
+        check_specs_by_output_name={op_name: dg.AssetCheckSpec(name, asset=key, description=description)},
         can_subset=False,
         resource_defs={},
     )
@@ -92,3 +108,13 @@ def judge_mappings(opened: Session, plan: Plan) -> Verdict:
         opened.connection, plan, opened.config, only=[MAPPED_TENANTS_CHECK]
     )
     return judge(MAPPING_COMPLETE, checks)
+
+
+def judge_database_before(opened: Session, plan: Plan) -> Verdict:
+    """Run the checks before a migration that look at the database as a whole."""
+    return judge(VALIDATION, run_checks_before(opened.connection, plan, opened.config, tables=[]))
+
+
+def judge_database_after(opened: Session, plan: Plan) -> Verdict:
+    """Run the checks after a migration that look at the database as a whole."""
+    return judge(VERIFICATION, run_checks_after(opened.connection, plan, opened.config, tables=[]))

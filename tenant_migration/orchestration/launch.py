@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import dagster as dg
 
 from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.config import DATABASE_URL_VARIABLE, MigrationConfig, actor
+from tenant_migration.database.attempts import attempt_at
 from tenant_migration.database.connection import connect
 from tenant_migration.errors import OperationFailed
 from tenant_migration.orchestration import backup_jobs, migrate_all, partitions, plan_file, rollback_all
@@ -23,9 +24,9 @@ from tenant_migration.orchestration.build import build_definitions
 from tenant_migration.orchestration.config import (
     BackupAllConfig,
     BackupCleanupConfig,
+    ChecksConfig,
     MigrateAllConfig,
     RollbackAllConfig,
-    TablesConfig,
 )
 from tenant_migration.orchestration.instance import shared_instance
 from tenant_migration.orchestration.listeners import BackupCallback, Listener, registered
@@ -38,6 +39,16 @@ from tenant_migration.workflow.validate import Report
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """Dagster's events go to its storage, not among the command line's lines."""
+
+_OPERATIONS = {
+    migrate_all.NAME: "migrate",
+    rollback_all.NAME: "rollback",
+    backup_jobs.BACKUP_ALL: "backup",
+    backup_jobs.BACKUP_CLEANUP: "backup cleanup",
+    "validate_all": "validate",
+    "verify_all": "verify",
+}
+"""Job -> its name in the audit log, for what ends before the job begins."""
 
 
 def run_migrate(
@@ -176,16 +187,28 @@ def run_backup_cleanup(url: str, config: MigrationConfig, *, days: int | None = 
     return listener.cleanup
 
 
-def run_validate(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
+def run_validate(
+    url: str,
+    config: MigrationConfig,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+) -> Report:
     """Run the checks before a migration, as a run of `validate_all`; return the JSON report in any case."""
-    return _report(
-        _run(url, config, "validate_all", "run_validate_all", TablesConfig(tables=list(tables or ())))
-    )
+    asked = ChecksConfig(tables=list(tables or ()), tenants=list(tenants or ()))
+    return _report(_run(url, config, "validate_all", "run_validate_all", asked))
 
 
-def run_verify(url: str, config: MigrationConfig, *, tables: Sequence[str] | None = None) -> Report:
+def run_verify(
+    url: str,
+    config: MigrationConfig,
+    *,
+    tables: Sequence[str] | None = None,
+    tenants: Sequence[str] | None = None,
+) -> Report:
     """Run the checks after a migration, as a run of `verify_all`; return the JSON report in any case."""
-    return _report(_run(url, config, "verify_all", "run_verify_all", TablesConfig(tables=list(tables or ()))))
+    asked = ChecksConfig(tables=list(tables or ()), tenants=list(tenants or ()))
+    return _report(_run(url, config, "verify_all", "run_verify_all", asked))
 
 
 def _report(listener: Listener) -> Report:
@@ -211,8 +234,17 @@ def _run(
     3. The run itself, with a listener for progress and results.
     4. What stopped it, as itself; results alone only when they say why the run failed.
     """
-    with shared_instance(url) as instance, _environment({DATABASE_URL_VARIABLE: url}):
-        plan = _prepare(instance, url, config, op_config)
+    with ExitStack() as stack:
+        with attempt_at(
+            url,
+            _OPERATIONS[job_name],
+            actor=actor(),
+            tables=getattr(op_config, "tables", None) or None,
+            tenants=getattr(op_config, "tenants", None) or None,
+        ):
+            instance = stack.enter_context(shared_instance(url))
+            stack.enter_context(_environment({DATABASE_URL_VARIABLE: url}))
+            plan = _prepare(instance, url, config, op_config)
         listener = Listener(config=config, progress=progress, on_backup=on_backup)
         job = build_definitions(plan).resolve_job_def(job_name)
         with registered(listener) as tags:
@@ -245,7 +277,7 @@ def _says_why(listener: Listener) -> bool:
 def _prepare(instance: dg.DagsterInstance, url: str, config: MigrationConfig, asked: dg.Config) -> Plan:
     tables = getattr(asked, "tables", None)
     tenants = getattr(asked, "tenants", None)
-    connection = connect(url, application_name="tenant_migration launch")
+    connection = connect(url, application_name="tenant_migration launch", pin_path=True)
     try:
         plan = stored_or_new_plan(
             connection, config, actor=actor(), tables=tables or None, tenants=tenants or None

@@ -6,12 +6,12 @@ are made; counts are exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
 from tenant_migration.backfill.results import DryRunTable, TableResult
-from tenant_migration.integrity.model import CheckResult
 from tenant_migration.orchestration.names import mappings_key
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.workflow.outcome import TableOutcome
@@ -137,67 +137,6 @@ def of_dry_run_tenant(dry_run: DryRunTable, tenant_id: str) -> Metadata:
     }
 
 
-def of_checks(checks: Sequence[CheckResult]) -> Metadata:
-    """Describe a gate in numbers: how many checks ran, how many stand against the table."""
-    return {
-        "checks": dg.MetadataValue.int(len(checks)),
-        "blocking": dg.MetadataValue.int(sum(check.blocks for check in checks)),
-        "rows_checked": dg.MetadataValue.int(max((check.rows_checked for check in checks), default=0)),
-        "findings": dg.MetadataValue.int(sum(check.count for check in checks)),
-    }
-
-
-def check_table(checks: Sequence[CheckResult]) -> Metadata:
-    """Describe every check of a gate."""
-    return {
-        "results": markdown_table(
-            ("check", "table", "outcome", "severity", "rows checked", "count", "what"),
-            [
-                (
-                    check.name,
-                    check.table or "",
-                    check.outcome.value,
-                    check.severity,
-                    f"{check.rows_checked:,}",
-                    f"{check.count:,}",
-                    _explain(check),
-                )
-                for check in checks
-            ],
-        ),
-    }
-
-
-def _explain(check: CheckResult) -> str:
-    examples = f" ({', '.join(check.examples)})" if check.examples else ""
-    reason = f": {check.reason}" if check.reason else ""
-    return f"{check.description}{examples}{reason}"
-
-
-def of_report(report: Mapping[str, object]) -> Metadata:
-    """Describe a report of all tables."""
-    issues = report["issues"]
-    assert isinstance(issues, list)  # noqa: S101 - the report's own form
-    return {
-        "status": dg.MetadataValue.text(str(report["status"])),
-        **{
-            key: dg.MetadataValue.int(int(str(report[name])))
-            for key, name in (
-                ("issues", "totalIssues"),
-                ("critical", "criticalIssues"),
-                ("warnings", "warningIssues"),
-            )
-        },
-        "findings": markdown_table(
-            ("severity", "table", "what", "count"),
-            [
-                (issue["severity"], issue.get("table") or "", issue["description"], f"{issue['count']:,}")
-                for issue in issues
-            ],
-        ),
-    }
-
-
 def of_outcomes(outcomes: Sequence[TableOutcome]) -> Metadata:
     """Describe a whole run, one line a table."""
     return {
@@ -265,6 +204,18 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> dg.Met
     return dg.MetadataValue.md("\n".join(lines))
 
 
+_MARKDOWN = re.compile(r"[\\`*\[\]<>|~&]|[^ -~\w]")
+"""What markdown or HTML would take for more than text, and what may not be seen."""
+
+
 def _markdown_row(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+    return f"| {' | '.join(_MARKDOWN.sub(_escape, cell) for cell in cells)} |"
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    if character == "\n":
+        return " "
+    if not character.isprintable():
+        return character.encode("unicode_escape").decode("ascii").replace("\\", "\\\\")
+    return f"\\{character}" if character.isascii() else character

@@ -20,9 +20,14 @@ from tenant_migration.backfill.runs import Run
 from tenant_migration.errors import PlanOutdated, Refused
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.backup_first import back_up_before
-from tenant_migration.orchestration.checks import Verdict
+from tenant_migration.orchestration.check_metadata import check_table
+from tenant_migration.orchestration.checks import VALIDATION, Verdict
 from tenant_migration.orchestration.config import MigrateAllConfig
-from tenant_migration.orchestration.external import MAPPING_COMPLETE, judge_mappings
+from tenant_migration.orchestration.external import (
+    MAPPING_COMPLETE,
+    judge_database_before,
+    judge_mappings,
+)
 from tenant_migration.orchestration.listeners import listener_of
 from tenant_migration.orchestration.names import POOL, mappings_key, op_name, table_key
 from tenant_migration.orchestration.open_run import OpenRun
@@ -30,7 +35,15 @@ from tenant_migration.orchestration.record import Recorder
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import Session, event_source, planned_table, session
 from tenant_migration.planning.model import Plan, TablePlan
-from tenant_migration.workflow.migrate import Scope, abort, attempt_table, begin, end, resolve_scope
+from tenant_migration.workflow.migrate import (
+    OPERATION,
+    Scope,
+    abort,
+    attempt_table,
+    begin,
+    end,
+    resolve_scope,
+)
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.selection import shortened
 
@@ -93,21 +106,25 @@ def _start_op(plan: Plan) -> dg.OpDefinition:
             if config.dry_run:
                 stored = opened.plan_to_read()
                 return Started(stored, _scope(opened, stored, config, known), None, config.skip_validation)
-            stored = opened.plan_to_write(tables=config.tables or None, tenants=config.tenants or None)
-            opened.sync_partitions()
-            try:
-                scope = _scope(opened, stored, config, known)
-            except Refused:
-                recorder.verdict(judge_mappings(opened, stored))
-                raise
+            with opened.attempt(OPERATION, tables=config.tables, tenants=config.tenants):
+                stored = opened.plan_to_write(tables=config.tables or None, tenants=config.tenants or None)
+                opened.sync_partitions()
+                try:
+                    scope = _scope(opened, stored, config, known)
+                except Refused:
+                    recorder.verdict(judge_mappings(opened, stored))
+                    recorder.verdict(judge_database_before(opened, stored))
+                    raise
             if (
                 scope.tenants is None
                 and len(scope.tables) == len(stored.tables)
                 and not config.skip_validation
             ):
                 recorder.verdict(Verdict(MAPPING_COMPLETE, True, "every tenant with rows has a mapping"))
-            if not config.skip_backup:
-                back_up_before(opened, stored, scope)
+                recorder.verdict(Verdict(VALIDATION, True, "nothing stands against the database as a whole"))
+            with opened.attempt(OPERATION, tables=config.tables, tenants=config.tenants):
+                if not config.skip_backup:
+                    back_up_before(opened, stored, scope)
             run = begin(
                 opened.connection,
                 opened.config,
@@ -206,9 +223,7 @@ def _migrate_and_record(
             progress=opened.progress,
         )
     recorder.outcome(outcome)
-    context.add_output_metadata(
-        metadata.of_outcome(outcome) | metadata.check_table([*outcome.before, *outcome.after])
-    )
+    context.add_output_metadata(metadata.of_outcome(outcome) | check_table([*outcome.before, *outcome.after]))
     listener = listener_of(context.run.tags)
     if listener is not None:
         listener.outcomes.append(outcome)

@@ -14,6 +14,7 @@ import psycopg
 from tenant_migration.config import MigrationConfig
 from tenant_migration.mapping.repository import list_mappings
 from tenant_migration.orchestration.partition_keys import KEY_BYTES_MAX, keys_by_tenant
+from tenant_migration.planning.counted import counted
 
 PARTITIONS_NAME = "tenants"
 ADDED_AT_ONCE = 5_000
@@ -36,13 +37,13 @@ class PartitionChanges:
 
     def as_text(self) -> str:
         """Return what was done as a sentence."""
-        text = f"{len(self.added)} partitions added, {len(self.removed)} removed"
+        text = f"{counted(len(self.added), 'partition')} added, {len(self.removed)} removed"
         if not self.left_out:
             return text
         shown = ", ".join(f"{tenant[:_ID_CHARACTERS_SHOWN]}..." for tenant in self.left_out[:_IDS_SHOWN])
         return (
-            f"{text}; {len(self.left_out)} tenants have no partition, as their keys would be longer than "
-            f"{KEY_BYTES_MAX:,} bytes ({shown}): migrate_all migrates them, `status` shows them"
+            f"{text}; {counted(len(self.left_out), 'tenant')} without a partition, as keys would be longer "
+            f"than {KEY_BYTES_MAX:,} bytes ({shown}): migrate_all migrates them, `status` shows them"
         )
 
 

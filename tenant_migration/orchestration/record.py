@@ -12,7 +12,7 @@ import dagster as dg
 
 from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.orchestration import metadata
-from tenant_migration.orchestration.checks import Verdict, verdicts
+from tenant_migration.orchestration.checks import IN_FULL_MOST, Verdict, verdicts
 from tenant_migration.orchestration.compat import (
     EventSource,
     latest_materializations,
@@ -52,7 +52,10 @@ class Recorder:
                 for tenant, key in completed.items()
             ],
         )
-        self.verdicts({tenant: verdicts(outcome, tenant) for tenant in outcome.tenant_states})
+        in_full = len(outcome.tenant_states) <= IN_FULL_MOST
+        self.verdicts(
+            {tenant: verdicts(outcome, tenant, in_full=in_full) for tenant in outcome.tenant_states}
+        )
 
     def verdicts(self, by_tenant: Mapping[str, Iterable[Verdict]]) -> None:
         """Record the results of gates for many tenants."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from tenant_migration.orchestration.metadata import Metadata, check_table, markdown_list, markdown_table
+from tenant_migration.orchestration.check_metadata import check_table
+from tenant_migration.orchestration.metadata import Metadata, markdown_list, markdown_table
 from tenant_migration.recovery.results import Backup, Cleanup, LeftAlone, RollbackResult
 from tenant_migration.workflow.emergency_outcome import EmergencyOutcome
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome
@@ -100,6 +101,9 @@ def of_rolled_back_tenant(outcome: RollbackOutcome, tenant_id: str) -> Metadata:
             "rows_failed": dg.MetadataValue.int(result.failed_by_tenant.get(tenant_id, 0)),
         }
         del metadata["rows_expected"]
+        left = result.left_alone_by_tenant.get(tenant_id, ())
+        if left:
+            metadata["left_alone"] = _left_alone_table([(outcome.table, row) for row in left])
     return metadata
 
 
@@ -155,12 +159,17 @@ def of_emergency(outcome: EmergencyOutcome) -> Metadata:
 
 def left_alone_table(outcomes: Sequence[RollbackOutcome]) -> dg.MetadataValue:
     """Return the first rows that were not reset, as a table; `tenant_migration.left_alone` has them all."""
-    rows = [
-        (outcome.table, row)
-        for outcome in outcomes
-        if outcome.result is not None
-        for row in outcome.result.left_alone
-    ]
+    return _left_alone_table(
+        [
+            (outcome.table, row)
+            for outcome in outcomes
+            if outcome.result is not None
+            for row in outcome.result.left_alone
+        ]
+    )
+
+
+def _left_alone_table(rows: Sequence[tuple[str, LeftAlone]]) -> dg.MetadataValue:
     return markdown_table(
         ("table", "tenant", "key", "why", "organization now", "message"),
         [_left_alone(table, row) for table, row in rows],

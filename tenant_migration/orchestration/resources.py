@@ -33,7 +33,11 @@ class Database(dg.ConfigurableResource):  # type: ignore[type-arg]
             UsageError: the environment names no database.
             DatabaseUnavailable: it cannot be reached.
         """
-        return connect(database_url(), application_name=f"tenant_migration dagster {run_id[:_RUN_ID_SHOWN]}")
+        return connect(
+            database_url(),
+            application_name=f"tenant_migration dagster {run_id[:_RUN_ID_SHOWN]}",
+            pin_path=True,
+        )
 
     def load_config(self) -> MigrationConfig:
         """Read the configuration file as it is now."""

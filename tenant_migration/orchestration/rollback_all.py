@@ -27,10 +27,12 @@ from tenant_migration.orchestration.rollback_record import record_rollback
 from tenant_migration.orchestration.session import Session, event_source, planned_table, session
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.workflow.rollback import (
+    OPERATION,
     abort_rollback,
     attempt_one_table,
     begin_rollback,
     end_rollback,
+    record_nothing_left,
 )
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome
 from tenant_migration.workflow.rollback_scope import RollbackScope, resolve_rollback
@@ -95,20 +97,22 @@ def _start_op() -> dg.OpDefinition:
         open_run: dg.ResourceParam[OpenRun],
     ) -> Started:
         with session(context, database) as opened:
-            _refuse_unconfirmed(opened, config.confirm)
-            plan = opened.plan_to_read()
-            opened.sync_partitions()
-            scope = resolve_rollback(
-                opened.connection,
-                opened.config,
-                plan,
-                tables=config.tables or None,
-                tenants=config.tenants or None,
-                with_children=config.with_children,
-                drop_created=config.drop_created,
-                from_backup=config.from_backup,
-            )
+            with opened.attempt(OPERATION, tables=config.tables, tenants=config.tenants):
+                _refuse_unconfirmed(opened, config.confirm)
+                plan = opened.plan_to_read()
+                opened.sync_partitions()
+                scope = resolve_rollback(
+                    opened.connection,
+                    opened.config,
+                    plan,
+                    tables=config.tables or None,
+                    tenants=config.tenants or None,
+                    with_children=config.with_children,
+                    drop_created=config.drop_created,
+                    from_backup=config.from_backup,
+                )
             if scope.nothing_left is not None:
+                record_nothing_left(opened.connection, scope, actor=opened.actor)
                 context.log.info(scope.nothing_left)
                 return Started(plan, scope, None, config.verify)
             run = begin_rollback(

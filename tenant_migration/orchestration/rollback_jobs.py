@@ -51,7 +51,11 @@ def roll_back_tenant(context: dg.OpExecutionContext, config: RollbackConfig, dat
 def _roll_back(
     context: dg.OpExecutionContext, config: RollbackConfig, database: Database
 ) -> tuple[Plan, list[RollbackOutcome]]:
-    with session(context, database) as opened:
+    tenants = [tenant_id(context.partition_key)]
+    with (
+        session(context, database) as opened,
+        opened.attempt("rollback", tables=config.tables, tenants=tenants),
+    ):
         plan = opened.plan_to_read()
         opened.sync_partitions()
         outcomes = rollback(
@@ -60,7 +64,7 @@ def _roll_back(
             plan,
             actor=opened.actor,
             tables=config.tables or None,
-            tenants=[tenant_id(context.partition_key)],
+            tenants=tenants,
             with_children=config.with_children,
             from_backup=config.from_backup,
             verify=config.verify,

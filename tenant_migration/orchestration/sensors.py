@@ -70,7 +70,7 @@ def _reconcile_sensor(plan: Plan) -> dg.SensorDefinition:
 @contextmanager
 def _database() -> Iterator[tuple[psycopg.Connection, MigrationConfig]]:
     config = load_config()
-    connection = connect(database_url(), application_name="tenant_migration dagster sensor")
+    connection = connect(database_url(), application_name="tenant_migration dagster sensor", pin_path=True)
     try:
         require_installed(connection, config)
         yield connection, config

@@ -6,7 +6,7 @@ Nothing is yielded to Dagster while a session is open: no transaction of ours wa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import dagster as dg
@@ -14,6 +14,7 @@ import psycopg
 
 from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.config import MigrationConfig, actor
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import check_server
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import TenantMigrationError, UnknownTable
@@ -23,7 +24,12 @@ from tenant_migration.orchestration.listeners import Listener, listener_of
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import load_plan
+from tenant_migration.workflow.audit_anchors import keep_anchor
 from tenant_migration.workflow.prepare import stored_or_new_plan
+
+AUDIT_ENTRIES_TAG = "tenant_migration/audit_entries"
+AUDIT_HEAD_TAG = "tenant_migration/audit_head"
+"""Tags of a run: how long the audit log was at its end, and its newest hash."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,14 @@ class Session:
     def progress(self) -> ProgressCallback | None:
         """Who wants to hear of each batch."""
         return self.listener.progress if self.listener else None
+
+    def attempt(
+        self, operation: str, *, tables: Sequence[str] | None = None, tenants: Sequence[str] | None = None
+    ) -> AbstractContextManager[None]:
+        """Let the audit log have it when the body raises: no list, or an empty one, is all."""
+        return attempt(
+            self.connection, operation, actor=self.actor, tables=tables or None, tenants=tenants or None
+        )
 
     def plan_to_write(
         self, *, tables: Sequence[str] | None = None, tenants: Sequence[str] | None = None
@@ -77,11 +91,24 @@ def session(context: dg.OpExecutionContext, database: Database, *, writes: bool 
             config = listener.config if listener else database.load_config()
             yield Session(context, connection, config, actor(), listener)
         finally:
+            if writes:
+                _anchor(context, connection)
             connection.close()
     except (TenantMigrationError, psycopg.Error) as error:
         if listener is not None:
             listener.error = error
         raise dg.Failure(description=str(error).strip(), allow_retries=False) from error
+
+
+def _anchor(context: dg.OpExecutionContext, connection: psycopg.Connection) -> None:
+    """Keep the audit log's newest link in the file and on the run, whether it succeeds or fails."""
+    if connection.closed or connection.broken:
+        return
+    anchor = keep_anchor(connection)
+    if anchor is not None:
+        context.instance.add_run_tags(
+            context.run_id, {AUDIT_ENTRIES_TAG: str(anchor.entries), AUDIT_HEAD_TAG: anchor.head}
+        )
 
 
 def planned_table(plan: Plan, qualified_name: str) -> TablePlan:

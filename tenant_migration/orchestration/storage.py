@@ -17,7 +17,7 @@ from psycopg import conninfo
 from sqlalchemy.engine import URL
 
 from tenant_migration.config import DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
-from tenant_migration.database.connection import connect
+from tenant_migration.database.connection import connect, password_went_astray
 from tenant_migration.errors import DatabaseUnavailable, Refused, UsageError
 from tenant_migration.orchestration.compat import (
     ConfigurableClassData,
@@ -154,9 +154,14 @@ def _address(url: str) -> tuple[str, str, str]:
 
 
 def _parse(url: str) -> dict[str, Any]:
+    advice = (
+        "write it as postgresql://user:password@host:5432/database, "
+        "with @ : / ? # % in the password percent-encoded"
+    )
     try:
-        return dict(conninfo.conninfo_to_dict(url))
+        parameters: dict[str, Any] = dict(conninfo.conninfo_to_dict(url))
     except psycopg.ProgrammingError:  # its message quotes what it could not read: perhaps the password
-        raise UsageError(
-            f"{DAGSTER_URL_VARIABLE} cannot be read; write it as postgresql://user:password@host:5432/database"
-        ) from None
+        raise UsageError(f"{DAGSTER_URL_VARIABLE} cannot be read; {advice}") from None
+    if password_went_astray(parameters):
+        raise UsageError(f"{DAGSTER_URL_VARIABLE} cannot be what was meant; {advice}")
+    return parameters

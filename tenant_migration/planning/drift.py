@@ -1,4 +1,4 @@
-"""Whether a table still is what its plan was made for."""
+"""Whether a table, and the configuration of the whole database, still are what the plan was made for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenant_migration.config import MigrationConfig, TableConfig
 from tenant_migration.errors import PlanOutdated
 from tenant_migration.planning.created import read_created_objects
 from tenant_migration.planning.facts import facts_hash, table_facts
-from tenant_migration.planning.model import TablePlan
+from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.settings import table_settings
 
 _SHOWN = 10
@@ -51,6 +51,40 @@ def refuse_if_changed(connection: psycopg.Connection[Any], config: MigrationConf
         f"{table.qualified_name} changed since its plan was stored:\n{shown}{more}\n"
         "Look at `tenant-migration plan`, then store the new one with `tenant-migration plan --write`."
     )
+
+
+def refuse_if_configuration_changed(config: MigrationConfig, plan: Plan) -> None:
+    """Compare what the configuration says of the whole database with what it said when the plan was made.
+
+    Tenants that may stay without a mapping are no part of that: each run goes by the configuration as it is.
+
+    Raises:
+        PlanOutdated: they differ; the message lists how.
+    """
+    organizations, planned = config.organizations, plan.organizations
+    table = f"{planned.schema_name}.{planned.table_name}"
+    is_same_table = organizations.table == table or (
+        planned.schema_name == plan.interface_schema and organizations.table == planned.table_name
+    )
+    was_and_is: dict[str, tuple[object, object]] = {
+        "organizations.table": (table, table if is_same_table else organizations.table),
+        "organizations.id": (planned.id_column, organizations.id),
+        # One that the table does not have is not in the plan.
+        "organizations.parent_id": (
+            planned.parent_id_column or organizations.parent_id,
+            organizations.parent_id,
+        ),
+        "organizations.active": (planned.active_column, organizations.active),
+        "tenant_key_columns": (list(plan.tenant_key_columns), list(config.tenant_key_columns)),
+    }
+    differences = [
+        f"  {name}: was {was!r}, is {now!r}" for name, (was, now) in was_and_is.items() if was != now
+    ]
+    if differences:
+        raise PlanOutdated(
+            "the configuration changed since the plan was stored:\n" + "\n".join(differences) + "\n"
+            "Look at `tenant-migration plan`, then store the new one with `tenant-migration plan --write`."
+        )
 
 
 def _config_of(config: MigrationConfig, table: TablePlan) -> TableConfig:

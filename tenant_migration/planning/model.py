@@ -185,6 +185,7 @@ class OrganizationsRef(_Value):
     parent_id_column: str | None
     slug_column: str | None
     name_column: str | None
+    active_column: str | None = None
 
 
 class Plan(_Value):

@@ -37,6 +37,7 @@ def resolve_organizations(catalog: Catalog, config: MigrationConfig) -> Organiza
             parent_id_column=existing(config.organizations.parent_id),
             slug_column=existing(config.organizations.slug),
             name_column=existing(config.organizations.name),
+            active_column=config.organizations.active,  # one that is missing is refused, not passed by
         ),
         table=table,
     )

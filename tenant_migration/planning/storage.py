@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
+from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import NoPlan, Refused
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
+
+OPERATION = "plan"
+"""In the audit log."""
 
 _LOCK_TIMEOUT_MS = 5_000
 
@@ -40,6 +49,29 @@ ON CONFLICT (table_schema, table_name) DO UPDATE
    SET tenant_column = excluded.tenant_column, organization_column = excluded.organization_column,
        key_type = excluded.key_type, position = excluded.position, component = excluded.component,
        tenant_required = excluded.tenant_required, table_hash = excluded.table_hash, retired_at = NULL
+"""
+
+_LEFT_OUT = """
+SELECT m.table_id, m.table_schema || '.' || m.table_name, s.rows,
+       to_regclass(format('%%I.%%I', m.table_schema, m.table_name)) IS NOT NULL,
+       to_regclass(format('tenant_migration.journal_%%s', m.table_id)) IS NOT NULL
+  FROM tenant_migration.managed_tables m
+  CROSS JOIN LATERAL (SELECT sum(t.rows_migrated) AS rows FROM tenant_migration.table_states t
+                       WHERE t.table_id = m.table_id) AS s
+ WHERE m.retired_at IS NULL AND s.rows > 0
+   AND NOT EXISTS (SELECT
+                     FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS planned (table_schema, table_name)
+                    WHERE planned.table_schema = m.table_schema AND planned.table_name = m.table_name)
+ ORDER BY m.position, m.table_schema, m.table_name
+"""
+
+# A table keeps its number in the catalogs when it is renamed, and so do its partitions.
+_NAME_NOW = """
+SELECT n.nspname || '.' || c.relname
+  FROM (SELECT DISTINCT leaf FROM {}) AS j
+  JOIN pg_class c ON c.oid = coalesce(pg_partition_root(j.leaf), j.leaf)
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ ORDER BY 1 LIMIT 1
 """
 
 _RETIRE = """
@@ -72,10 +104,11 @@ def store_plan(connection: psycopg.Connection[Any], plan: Plan, actor: str) -> i
 
     Steps, in one transaction:
         1. Lock out another `store_plan`.
-        2. Refuse when a table with migrated rows would get another key or organization column.
+        2. Refuse when a table with migrated rows would get another key or organization column, or would no
+           longer be in the plan although it is there: nothing could take its rows back.
         3. Insert the plan; when the newest one has the same hash, refresh that one instead.
         4. Insert or update the managed tables (their ids stay), retire those that are gone.
-        5. Replace the relations, update the settings.
+        5. Replace the relations, update the settings, write the audit record.
 
     Returns:
         The plan's number.
@@ -85,16 +118,40 @@ def store_plan(connection: psycopg.Connection[Any], plan: Plan, actor: str) -> i
         Refused: step 2.
     """
     require_installed(connection)
-    with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
+    started = time.monotonic()
+    with (
+        attempt(connection, OPERATION, actor=actor),
+        transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS),
+    ):
         connection.execute("LOCK TABLE tenant_migration.managed_tables IN SHARE ROW EXCLUSIVE MODE")
         _refuse_changed_columns(connection, plan)
+        _refuse_left_out(connection, plan)
         plan_id = _insert_plan(connection, plan, actor)
         with connection.cursor() as cursor:
             cursor.executemany(_UPSERT_TABLE, [_table_row(table) for table in plan.tables])
         connection.execute(_RETIRE, _names(plan))
         _replace_relations(connection, plan)
         connection.execute(_UPDATE_SETTINGS, _settings_row(plan))
+        audit.record(
+            connection,
+            operation=OPERATION,
+            actor=actor,
+            outcome="completed",
+            counts={"tables": len(plan.tables)},
+            duration_ms=(time.monotonic() - started) * 1000,
+            detail={"plan_id": plan_id},
+        )
     return plan_id
+
+
+def note_allowed_tenants(connection: psycopg.Connection[Any], tenants: Sequence[str]) -> None:
+    """Let the functions in the database know which tenants may stay without a mapping."""
+    with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
+        connection.execute(
+            "UPDATE tenant_migration.settings SET allowed_unmapped_tenants = %(tenants)s::text[]"
+            " WHERE allowed_unmapped_tenants IS DISTINCT FROM %(tenants)s::text[]",
+            {"tenants": list(tenants)},
+        )
 
 
 def load_plan(connection: psycopg.Connection[Any]) -> Plan:
@@ -156,6 +213,24 @@ def _refuse_changed_columns(connection: psycopg.Connection[Any], plan: Plan) -> 
         raise Refused(
             "the new plan names another tenant key or organization column for tables that carry migrated "
             f"rows:\n{lines}\nRoll these tables back first, or keep the columns in the configuration."
+        )
+
+
+def _refuse_left_out(connection: psycopg.Connection[Any], plan: Plan) -> None:
+    lines = []
+    for table_id, table, rows, exists, has_journal in connection.execute(_LEFT_OUT, _names(plan)).fetchall():
+        if exists:
+            lines.append(f"  {table}: {counted(rows, 'row')}")
+        elif has_journal:
+            journal = sql.Identifier("tenant_migration", f"journal_{table_id}")
+            name_now = connection.execute(sql.SQL(_NAME_NOW).format(journal)).fetchone()
+            if name_now is not None:  # else it was dropped, its rows with it
+                lines.append(f"  {table}: {counted(rows, 'row')}; it is called {name_now[0]} now")
+    if lines:
+        listed = "\n".join(lines)
+        raise Refused(
+            f"the new plan leaves out tables that carry migrated rows:\n{listed}\nRoll these tables back "
+            "first, or keep them: in the configuration, and under their name."
         )
 
 

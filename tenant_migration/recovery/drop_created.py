@@ -34,6 +34,7 @@ from tenant_migration.backfill.structure.foreign_key import validate_statement
 from tenant_migration.backfill.work import Work
 from tenant_migration.database.connection import bring_to_rest, outside_transaction, transaction
 from tenant_migration.errors import OperationFailed, Refused, TenantMigrationError
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery import drop_created_sql
@@ -61,7 +62,7 @@ def reasons_against_drop(connection: psycopg.Connection, table: TablePlan) -> li
         written = _open_entries(connection, table_id)
     if held > written:
         reasons.append(
-            f"{held - written:,} rows have a value in {table.organization_column} "
+            f"{counted(held - written, 'row')} with a value in {table.organization_column} "
             "that the migration did not write"
         )
     return reasons
@@ -232,7 +233,7 @@ def _refuse_open_entries(work: Work) -> None:
     left = _open_entries(work.session.connection, work.table_id)
     if left:
         raise Refused(
-            f"{work.table.qualified_name}: {left:,} rows still carry what the migration wrote, so nothing "
+            f"{work.table.qualified_name}: {counted(left, 'row')} with what the migration wrote, so nothing "
             "more was dropped: roll the whole table back first"
         )
 
@@ -292,13 +293,15 @@ def _drop(work: Work, triggers: list[Registered], columns: list[Registered]) -> 
     checks = registered_empty_checks(work.session.connection, table, work.table_id)
     if not triggers and not columns:
         return []
+    there = [trigger for trigger in triggers if _trigger_exists(work.session.connection, trigger)]
 
     def drop(connection: psycopg.Connection) -> None:
         connection.execute(drop_created_sql.lock_table(table))
         if columns:
             _refuse_dependents(_dependents(connection, table, work.table_id), table)
-        names = [trigger.name for trigger in triggers]
-        for statement in drop_created_sql.drop_triggers(table, names) + drop_claims(work.table_id):
+        for trigger in triggers:
+            connection.execute(drop_created_sql.drop_trigger(trigger.on_relation, trigger.name))
+        for statement in drop_claims(work.table_id):
             connection.execute(statement)
         if columns:
             connection.execute(drop_created_sql.drop_column(table))  # the CHECK goes with it
@@ -307,7 +310,14 @@ def _drop(work: Work, triggers: list[Registered], columns: list[Registered]) -> 
 
     work.ddl.run(f"dropping what was made on {table.qualified_name}", drop)
     failpoints.reach(failpoints.COLUMN_DROPPED)
-    return [str(item) for item in [*triggers, *columns]]
+    return [str(item) for item in [*there, *columns]]
+
+
+def _trigger_exists(connection: psycopg.Connection, trigger: Registered) -> bool:
+    found = connection.execute(
+        drop_created_sql.TRIGGER_EXISTS, (trigger.on_relation.schema, trigger.on_relation.name, trigger.name)
+    ).fetchone()
+    return bool(found and found[0])
 
 
 def _give_up_empty_check(work: Work, error: BaseException) -> None:
@@ -362,9 +372,9 @@ def _values_held(connection: psycopg.Connection, table: TablePlan) -> tuple[int,
 def _refuse_values(held: int, examples: list[str], table: TablePlan) -> None:
     if held:
         raise Refused(
-            f"{table.qualified_name}: column {table.organization_column} stays: {held:,} rows have a value "
-            f"that the application wrote ({', '.join(examples[:_SHOWN])}). Empty them first, or leave out "
-            "--drop-created"
+            f"{table.qualified_name}: column {table.organization_column} stays: {counted(held, 'row')} "
+            f"with a value that the application wrote ({', '.join(examples[:_SHOWN])}). Empty them first, or "
+            "leave out --drop-created"
         )
 
 

@@ -15,6 +15,11 @@ SELECT EXISTS (SELECT FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.co
                JOIN pg_namespace AS n ON n.oid = c.relnamespace
                WHERE k.contype = 'f' AND n.nspname = %s AND c.relname = %s AND k.conname = %s)"""
 
+TRIGGER_EXISTS = """
+SELECT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+               JOIN pg_namespace AS n ON n.oid = c.relnamespace
+               WHERE n.nspname = %s AND c.relname = %s AND t.tgname = %s)"""
+
 INDEX = """
 SELECT ic.relkind = 'I', EXISTS (SELECT FROM pg_inherits WHERE inhrelid = ic.oid)
 FROM pg_index AS i JOIN pg_class AS ic ON ic.oid = i.indexrelid
@@ -68,12 +73,9 @@ def values_held(table: TablePlan) -> sql.Composed:
     )
 
 
-def drop_triggers(table: TablePlan, names: list[str]) -> list[sql.Composed]:
-    """Build the statements that drop triggers of ours."""
-    return [
-        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(name), qualified(table.name))
-        for name in names
-    ]
+def drop_trigger(on: TableName, name: str) -> sql.Composed:
+    """Build the statement; also for a partition that is gone."""
+    return sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(name), qualified(on))
 
 
 def open_entries(table_id: int) -> sql.Composed:

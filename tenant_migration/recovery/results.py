@@ -45,6 +45,8 @@ class RollbackResult:
     failed_by_tenant: dict[str, int] = field(default_factory=dict)
     left_alone: tuple[LeftAlone, ...] = ()
     """At most ten samples; the counts are exact and `tenant_migration.left_alone` has all of them."""
+    left_alone_by_tenant: dict[str, tuple[LeftAlone, ...]] = field(default_factory=dict)
+    """At most ten samples of each tenant."""
     notes: tuple[str, ...] = ()
     """What the reader should know, as sentences."""
 
@@ -87,6 +89,8 @@ class BackedUpTable:
     """The relation's column with the backup's number; None: the relation is this backup's alone."""
     journal_batch_id: int | None = None
     """The last batch of the table's journal that the snapshot has; None: there was no journal."""
+    checksum_formula: int = 1
+    """How `checksum` was computed: `backups.columns.CHECKSUM_FORMULA` of the release that made it."""
     missing: bool = False
     """Whether somebody else dropped the relation."""
 

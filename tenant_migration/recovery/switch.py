@@ -10,7 +10,7 @@ from tenant_migration.database.connection import transaction
 _SET = """
 UPDATE tenant_migration.settings
 SET emergency_stop = true, emergency_stopped_at = clock_timestamp(), emergency_stopped_by = %s,
-    emergency_reason = %s
+    emergency_reason = %s, emergency_unstopped = NULL
 WHERE NOT emergency_stop"""
 
 _SET_BEFORE_UPGRADE = "UPDATE tenant_migration.settings SET emergency_stop = true"
@@ -18,7 +18,9 @@ _SET_BEFORE_UPGRADE = "UPDATE tenant_migration.settings SET emergency_stop = tru
 _RELEASE = """
 UPDATE tenant_migration.settings
 SET emergency_stop = false, emergency_stopped_at = NULL, emergency_stopped_by = NULL,
-    emergency_reason = NULL"""
+    emergency_reason = NULL, emergency_unstopped = NULL"""
+
+_NOTE_UNSTOPPED = "UPDATE tenant_migration.settings SET emergency_unstopped = %s WHERE emergency_stop"
 
 
 def set_switch(
@@ -43,6 +45,12 @@ def set_switch(
         with transaction(connection, lock_timeout_ms=lock_timeout_ms, row_security=True):
             connection.execute(_SET_BEFORE_UPGRADE)
         return EmergencySwitch(True, actor, None, reason)
+
+
+def note_unstopped(connection: psycopg.Connection, what: str | None) -> None:
+    """Note beside the switch what could not be told to stop, for whoever releases it; None: all was told."""
+    with transaction(connection, lock_timeout_ms=5_000, row_security=True):
+        connection.execute(_NOTE_UNSTOPPED, (what,))
 
 
 def release_switch(connection: psycopg.Connection) -> EmergencySwitch:

@@ -26,7 +26,7 @@ from tenant_migration.integrity.savepoint import savepoint
 from tenant_migration.planning.model import TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery import comparison_sql, verification_sql
-from tenant_migration.recovery.backups.columns import BACKUP_COLUMN, pin_text_forms
+from tenant_migration.recovery.backups.columns import BACKUP_COLUMN, CHECKSUM_FORMULA, pin_text_forms
 from tenant_migration.recovery.checksum_sql import checksum
 from tenant_migration.recovery.results import PreviousValues, RollbackResult
 from tenant_migration.recovery.verification_sql import Journaled
@@ -52,6 +52,7 @@ class ComparedBackup:
     column_names: tuple[str, ...]
     row_count: int
     checksum: int
+    checksum_formula: int
     tenants: frozenset[str] | None
     """None: whole tables."""
     created_at: datetime
@@ -70,7 +71,7 @@ class Before:
 
 _BACKUP = """
 SELECT b.backup_id, t.relation::text, t.backup_column::text, t.column_names::text[], t.row_count,
-       t.source_checksum, b.tenants, b.created_at
+       t.source_checksum, t.checksum_formula, b.tenants, b.created_at
 FROM tenant_migration.backups AS b JOIN tenant_migration.backed_up_tables AS t USING (backup_id)
 WHERE b.state = 'complete' AND t.table_id = %(table_id)s AND t.source_checksum = t.copy_checksum
   AND (b.tenants IS NULL OR b.tenants @> %(tenants)s::text[])
@@ -119,7 +120,7 @@ def look_before(
     whom = "the whole table" if whole_table else "these tenants"
     if backup is None:
         return Before(first_batch, None, f"no verified backup has {whom} from before the migration")
-    number, relation, column, names, rows, total, of_tenants, created_at = backup
+    number, relation, column, names, rows, total, formula, of_tenants, created_at = backup
     return Before(
         first_batch,
         ComparedBackup(
@@ -129,6 +130,7 @@ def look_before(
             tuple(names),
             rows,
             int(total),
+            formula,
             None if of_tenants is None else frozenset(of_tenants),
             created_at,
         ),
@@ -502,16 +504,27 @@ class _Verification:
         ).fetchone()
         return [] if row is None else list(read_columns(self.connection, [row[0]])[row[0]])
 
+    def _why_not_comparable(self, backup: ComparedBackup, left_out: Sequence[str]) -> str | None:
+        """Say why the manifest's checksum is of something else than these rows are; None: it is of them."""
+        formula = backup.checksum_formula
+        reasons = {
+            f"the backup's checksum is of formula {formula}, this release's of {CHECKSUM_FORMULA}": (
+                formula != CHECKSUM_FORMULA
+            ),
+            f"columns are gone or changed: {', '.join(left_out)}": bool(left_out),
+            "the backup's checksum is of the whole table": backup.tenants is None and not self.whole_table,
+            "the backup has other tenants too": (
+                backup.tenants is not None and backup.tenants != set(self.tenants)
+            ),
+            "the backup's own column has another name": backup.backup_column not in (None, BACKUP_COLUMN),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
+
     def _checksum(self, backup: ComparedBackup, left_out: Sequence[str]) -> _Answer:
         """Compare with the manifest: what the source was, whoever may have changed the copy since."""
-        if left_out:
-            return _Answer(0, None, 0, skipped=f"columns are gone or changed: {', '.join(left_out)}")
-        if backup.tenants is None and not self.whole_table:
-            return _Answer(0, None, 0, skipped="the backup's checksum is of the whole table")
-        if backup.tenants is not None and backup.tenants != set(self.tenants):
-            return _Answer(0, None, 0, skipped="the backup has other tenants too")
-        if backup.backup_column not in (None, BACKUP_COLUMN):
-            return _Answer(0, None, 0, skipped="the backup's own column has another name")
+        reason = self._why_not_comparable(backup, left_out)
+        if reason is not None:
+            return _Answer(0, None, 0, skipped=reason)
         by_name = {
             column.name: column for column in self._columns(self.table.schema_name, self.table.table_name)
         }

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from tenant_migration.backfill.journal_sql import KEPT, is_open, journal_name
 from tenant_migration.database.connection import transaction
+from tenant_migration.planning.counted import counted
 
 _TABLES = """
 SELECT t.table_id, t.table_schema || '.' || t.table_name, t.retired_at IS NULL,
@@ -57,9 +58,9 @@ class TableWhereabouts:
         """What an emergency should not have left, as sentences."""
         found = []
         if self.rows_ours:
-            found.append(f"{self.table}: {self.rows_ours:,} rows carry a value of ours")
+            found.append(f"{self.table}: {counted(self.rows_ours, 'row')} with a value of ours")
         if self.pairs_left:
-            found.append(f"{self.table}: {self.pairs_left:,} tenants are not rolled back")
+            found.append(f"{self.table}: {counted(self.pairs_left, 'tenant')} not rolled back")
         found += [f"{self.table}: {holder} still holds a lease" for holder in self.leases]
         if found and not self.planned:
             found.append(f"{self.table} is not in the newest plan: `plan --write` with it, then roll it back")

@@ -43,7 +43,7 @@ def _session(connection: psycopg.Connection | None, url: str | None) -> Iterator
     if connection is not None:
         yield connection
         return
-    own = connect(database_url(url))
+    own = connect(database_url(url), pin_path=True)
     try:
         yield own
     finally:

@@ -13,8 +13,10 @@ import psycopg
 
 from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.backfill.states import State
+from tenant_migration.backfill.stop import refuse_while_emergency
 from tenant_migration.config import BackupsConfig, MigrationConfig
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, note_recorded
 from tenant_migration.database.connection import transaction, usable
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import DatabaseUnavailable, OperationFailed, RunStopped, TenantMigrationError
@@ -32,14 +34,24 @@ from tenant_migration.recovery.backups.export import (
 )
 from tenant_migration.recovery.backups.listing import read_backups
 from tenant_migration.recovery.backups.manifest import Registered
-from tenant_migration.recovery.backups.pruning import prune_journals, prune_left_alone
+from tenant_migration.recovery.backups.pruning import (
+    prune_claims,
+    prune_journals,
+    prune_left_alone,
+    prune_reliances,
+)
 from tenant_migration.recovery.backups.retention import judge
 from tenant_migration.recovery.backups.space import refuse_without_space
+from tenant_migration.recovery.backups.unrecorded import unrecorded_backups
 from tenant_migration.recovery.results import Backup, Cleanup
 from tenant_migration.workflow.migrate import Scope
 from tenant_migration.workflow.selection import select_tables, select_tenants
 
 _log = logging.getLogger(__name__)
+
+OPERATION = "backup"
+CLEANUP = "backup cleanup"
+"""Names in the audit log."""
 
 
 def take_backup(
@@ -57,7 +69,8 @@ def take_backup(
     """Back up whole tables, or some tenants' rows, in one snapshot; read back and verified when it returns.
 
     1. Names become tables and tenants; traces of backups whose process died are cleared.
-    2. Refused before it starts: tables that this role cannot read in full, and too little space.
+    2. Refused before it starts: while the emergency switch is set, tables that this role cannot read in full,
+       and too little space.
     3. It is registered, then copied and read back in one transaction.
     4. With a directory, the copy is exported as files.
 
@@ -75,11 +88,12 @@ def take_backup(
     Raises:
         UnknownTable, UnknownTenant: a name that is not known.
         PlanOutdated, Refused: step 2.
-        RunStopped: cancelled, or the emergency switch is set.
+        RunStopped: cancelled, or the emergency switch was set meanwhile.
         OperationFailed, psycopg.Error: nothing was kept of it; or it could not be exported, then it says so.
     """
-    chosen = select_tables(plan, tables)
-    selected = select_tenants(connection, config, tenants)
+    with attempt(connection, OPERATION, actor=actor, tables=tables, tenants=tenants):
+        chosen = select_tables(plan, tables)
+        selected = select_tenants(connection, config, tenants)
     work = _Taking(connection, config, actor, [table.qualified_name for table in chosen], selected)
     try:
         work.clear_abandoned()
@@ -129,6 +143,7 @@ class _Taking:
         dagster_run_id: str | None,
     ) -> Backup:
         """Take steps 2 to 4 of `take_backup`."""
+        refuse_while_emergency(self._connection)
         connection, numbers = self._connection, table_ids(self._connection)
         keys: list[list[str]] | None = None
         with transaction(connection, read_only=True):
@@ -146,6 +161,7 @@ class _Taking:
             tenants=self._tenants,
             actor=self._actor,
             space=space,
+            max_bytes=self._config.backups.max_bytes,
             dagster_run_id=dagster_run_id,
         )
         copy_tables(connection, self._registered, tenants=self._tenants, progress=progress)
@@ -165,6 +181,7 @@ class _Taking:
                 if self._registered is not None:
                     manifest.fail(connection, self._registered, state=state, reason=_sentence(error))
                 self._record(connection, state.value, None, {"error": _sentence(error)})
+            note_recorded(error, OPERATION)
         except (psycopg.Error, DatabaseUnavailable) as another:
             _log.warning("the end of a backup could not be recorded: %s", another)
 
@@ -183,7 +200,7 @@ class _Taking:
         registered = self._registered
         audit.record(
             connection,
-            operation="backup",
+            operation=OPERATION,
             actor=self._actor,
             outcome=outcome,
             run_id=registered.run_id if registered else None,
@@ -318,40 +335,50 @@ def cleanup_backups(
             if config.backups.directory is not None:
                 clear_unfinished(config.backups.directory)
             prune_left_alone(connection, days=longest)
+            prune_reliances(connection)
         pruned = prune_journals(connection, days=longest, dry_run=dry_run)
+        if not dry_run:
+            prune_claims(connection)
     except BaseException as error:
         _record_cleanup(connection, actor, started, longest, dropped, kept, pruned, error)
+        note_recorded(error, CLEANUP)
         raise
     if not dry_run:
         _record_cleanup(connection, actor, started, longest, dropped, kept, pruned, None)
     return Cleanup(tuple(dropped), tuple(kept), pruned, dry_run)
 
 
-def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
+def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> str:
     """Keep a backup whatever its age, until it is released.
 
+    Returns:
+        Who holds it: whoever asked first.
+
     Raises:
         Refused: there is no such backup.
     """
-    _keep(connection, backup_id, actor, "hold")
+    return _keep(connection, backup_id, actor, "hold") or actor
 
 
-def release(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
+def release(connection: psycopg.Connection, backup_id: int, *, actor: str) -> str | None:
     """Let a held backup age again.
 
+    Returns:
+        Who held it; None: nobody, and nothing changed.
+
     Raises:
         Refused: there is no such backup.
     """
-    _keep(connection, backup_id, actor, "release")
+    return _keep(connection, backup_id, actor, "release")
 
 
-def _keep(connection: psycopg.Connection, backup_id: int, actor: str, operation: str) -> None:
-    outcome, detail = "succeeded", {"backup": backup_id}
+def _keep(connection: psycopg.Connection, backup_id: int, actor: str, operation: str) -> str | None:
+    detail: dict[str, Any] = {"backup": backup_id}
     try:
         if operation == "hold":
-            manifest.hold(connection, backup_id, actor=actor)
+            held_by: str | None = manifest.hold(connection, backup_id, actor=actor)
         else:
-            manifest.release(connection, backup_id)
+            held_by = manifest.release(connection, backup_id)
     except TenantMigrationError as error:
         audit.record(
             connection,
@@ -361,10 +388,18 @@ def _keep(connection: psycopg.Connection, backup_id: int, actor: str, operation:
             detail={**detail, "error": _sentence(error)},
         )
         raise
-    audit.record(connection, operation=operation, actor=actor, outcome=outcome, detail=detail)
+    audit.record(
+        connection,
+        operation=operation,
+        actor=actor,
+        outcome="succeeded",
+        detail={**detail, "held_by": held_by},
+    )
+    return held_by
 
 
 def _clear_abandoned(connection: psycopg.Connection, actor: str) -> None:
+    """Write down what processes that died have left: backups that were not made, and such as were."""
     for backup_id, run_id in manifest.fail_abandoned(connection):
         audit.record(
             connection,
@@ -373,6 +408,22 @@ def _clear_abandoned(connection: psycopg.Connection, actor: str) -> None:
             outcome="failed",
             run_id=run_id,
             detail={"backup": backup_id, "error": "its process ended before it was complete"},
+        )
+    for found in unrecorded_backups(connection):
+        audit.record(
+            connection,
+            operation=OPERATION,
+            actor=found.created_by,
+            outcome="succeeded",
+            run_id=found.run_id,
+            counts={"tables": len(found.tables), "rows": found.rows},
+            detail={
+                "backup": found.backup_id,
+                "tables": found.tables,
+                "tenants": found.tenants,
+                "recorded_by": actor,
+                "reason": "written down later: its process ended when it was complete",
+            },
         )
 
 
@@ -397,7 +448,7 @@ def _record_cleanup(
         with usable(connection) as another:
             audit.record(
                 another,
-                operation="backup cleanup",
+                operation=CLEANUP,
                 actor=actor,
                 outcome="succeeded" if error is None else "failed",
                 counts={

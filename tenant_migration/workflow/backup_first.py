@@ -11,6 +11,7 @@ from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.backfill.states import State
 from tenant_migration.config import MigrationConfig
 from tenant_migration.mapping.repository import mapped_tenants
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.describe import bytes_as_text
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
@@ -38,7 +39,7 @@ class BackupFirst:
             return (
                 "no backup is taken: everything in scope is migrated, and rows that came since are journaled"
             )
-        size = f"{backup.rows:,} rows, {bytes_as_text(backup.size_bytes)}, verified"
+        size = f"{counted(backup.rows, 'row')}, {bytes_as_text(backup.size_bytes)}, verified"
         if self.is_new:
             return f"backup {backup.backup_id} is taken: {size}; space: {backup.space}"
         return f"backup {backup.backup_id} covers this: {size}, from {backup.created_at:%Y-%m-%d %H:%M:%S %Z}"

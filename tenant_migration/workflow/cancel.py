@@ -9,12 +9,16 @@ import psycopg
 
 from tenant_migration.catalog.model import TableName
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import UnknownTable
 from tenant_migration.planning.names import TableNames
 from tenant_migration.recovery.invalid_indexes import InvalidIndexes, drop_invalid_indexes
 from tenant_migration.recovery.stop_runs import Stopped, stop_runs, working_runs
+
+OPERATION = "cancel"
+"""In the audit log."""
 
 _TABLES = """
 SELECT t.table_schema::text, t.table_name::text, t.table_id, s.interface_schema::text
@@ -49,6 +53,11 @@ def cancel(connection: psycopg.Connection, *, actor: str, tables: Sequence[str] 
         NotInstalled: the private schema is missing.
         UnknownTable: a name that is not managed.
     """
+    with attempt(connection, OPERATION, actor=actor, tables=tables):
+        return _cancel(connection, actor=actor, tables=tables)
+
+
+def _cancel(connection: psycopg.Connection, *, actor: str, tables: Sequence[str] | None) -> Cancelled:
     require_installed(connection)
     chosen = None if tables is None else _find(connection, tables)
     runs = working_runs(connection)
@@ -62,20 +71,19 @@ def cancel(connection: psycopg.Connection, *, actor: str, tables: Sequence[str] 
         table_ids=None if chosen is None else list(chosen.values()),
     )
     indexes = drop_invalid_indexes(connection) if runs else InvalidIndexes()
-    if runs:
-        audit.record(
-            connection,
-            operation="cancel",
-            actor=actor,
-            outcome="failed" if stopped.problems else "completed",
-            counts={"runs": len(runs)},
-            duration_ms=stopped.seconds * 1000,
-            detail={
-                "runs": [str(run) for run in runs],
-                "tables": None if chosen is None else sorted(chosen),
-                "problems": stopped.problems,
-            },
-        )
+    audit.record(
+        connection,
+        operation=OPERATION,
+        actor=actor,
+        outcome="failed" if stopped.problems else "completed",
+        counts={"runs": len(runs)},
+        duration_ms=stopped.seconds * 1000,
+        detail={
+            "runs": [str(run) for run in runs],
+            "tables": None if chosen is None else sorted(chosen),
+            "problems": stopped.problems,
+        },
+    )
     return Cancelled(stopped, None if chosen is None else tuple(chosen), indexes)
 
 

@@ -18,11 +18,12 @@ from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
 from tenant_migration.database.connection import usable
 from tenant_migration.errors import DatabaseUnavailable, NoPlan, NotInstalled, TenantMigrationError
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan
 from tenant_migration.planning.storage import load_plan
 from tenant_migration.recovery.invalid_indexes import drop_invalid_indexes
 from tenant_migration.recovery.stop_runs import Stopped, stop_runs, working_runs
-from tenant_migration.recovery.switch import set_switch
+from tenant_migration.recovery.switch import note_unstopped, set_switch
 from tenant_migration.recovery.whereabouts import read_whereabouts
 from tenant_migration.workflow.emergency_outcome import EmergencyOutcome, Step
 from tenant_migration.workflow.rollback import rollback
@@ -56,7 +57,7 @@ def emergency_rollback(
     1. The switch is set, in a transaction of its own: no batch and no run starts any more.
     2. Every run is stopped: by its state, then on the server; leases are taken away.
     3. INVALID indexes that cancelled builds of ours left are dropped.
-    4. Queued and started runs of Dagster are cancelled.
+    4. Queued and started runs of Dagster are cancelled; that it could not be asked is noted for `resume`.
     5. Everything is rolled back, children before parents.
     6. What is where is read.
 
@@ -113,6 +114,7 @@ class _Emergency:
         self._dagster_run_id = dagster_run_id
         self._outcome = EmergencyOutcome()
         self._invalid_left: list[str] = []
+        self._unstopped: str | None = None
 
     def perform(self, stop_dagster: StopDagster | None) -> EmergencyOutcome:
         """Take the steps of `emergency_rollback`."""
@@ -122,7 +124,7 @@ class _Emergency:
         self._do("runs", self._stop_runs)
         self._record("started", detail={"reason": self._reason})
         self._do("INVALID indexes", self._drop_invalid_indexes)
-        self._do("Dagster", lambda step, _: self._stop_dagster(step, stop_dagster))
+        self._do("Dagster", lambda step, connection: self._stop_dagster(step, connection, stop_dagster))
         self._do("rollback", self._roll_back)
         if self._invalid_left:  # what they waited for may have ended meanwhile
             self._do("INVALID indexes, once more", self._drop_invalid_indexes)
@@ -195,18 +197,30 @@ class _Emergency:
         elif not found.dropped:
             step.lines.append("no cancelled build left one")
 
-    def _stop_dagster(self, step: Step, stop_dagster: StopDagster | None) -> None:
+    def _stop_dagster(
+        self, step: Step, connection: psycopg.Connection, stop_dagster: StopDagster | None
+    ) -> None:
         if stop_dagster is None:
             step.outcome = "skipped"
             step.lines.append("Dagster was not asked: a run that it has queued is refused by the switch")
+            self._note_unstopped(step, connection, "Dagster was not asked to cancel what it has queued")
             return
         try:
             step.lines += stop_dagster() or ["no run of it was queued or started"]
-        except Exception:
-            step.lines.append(
-                "its queued runs are not cancelled: the switch refuses them; cancel them before `resume`"
+        except Exception as error:
+            self._unstopped = (
+                f"Dagster could not be asked to cancel the runs that it has queued ({reason_of(error)})"
             )
             raise
+        finally:
+            self._note_unstopped(step, connection, self._unstopped)
+
+    def _note_unstopped(self, step: Step, connection: psycopg.Connection, what: str | None) -> None:
+        """Leave word, beside the switch, of what Dagster may start when it is released."""
+        try:
+            note_unstopped(connection, what)
+        except psycopg.Error as error:
+            step.lines.append(f"whoever releases the switch is not told of it: {reason_of(error)}")
 
     def _roll_back(self, step: Step, connection: psycopg.Connection) -> None:
         try:
@@ -268,6 +282,11 @@ class _Emergency:
         else:
             outcome.left += outcome.stopped.problems
         outcome.left += self._invalid_left
+        if self._unstopped is not None:
+            outcome.left.append(
+                f"{self._unstopped}: the switch refuses them; cancel them before `tenant-migration resume`, "
+                "or they start then"
+            )
 
     def _read(self, step: Step, connection: psycopg.Connection) -> None:
         outcome = self._outcome
@@ -275,7 +294,9 @@ class _Emergency:
         outcome.left += [sentence for table in outcome.tables for sentence in table.left]
         outcome.left += [f"{run} has not ended" for run in working_runs(connection)]
         rows = sum(table.rows_ours for table in outcome.tables)
-        step.lines.append(f"{rows:,} rows in {len(outcome.tables):,} tables carry a value of ours")
+        step.lines.append(
+            f"{counted(rows, 'row')} in {counted(len(outcome.tables), 'table')} with a value of ours"
+        )
 
     def _record(
         self,
@@ -318,6 +339,6 @@ def _line_of(outcome: RollbackOutcome) -> str:
     if result is None:
         return f"{outcome.table}: nothing to take back"
     return (
-        f"{outcome.table}: {result.rows_restored:,} rows restored, {result.rows_changed:,} changed by the "
-        f"application since, {result.rows_deleted:,} deleted"
+        f"{outcome.table}: {counted(result.rows_restored, 'row')} restored, {result.rows_changed:,} changed "
+        f"by the application since, {result.rows_deleted:,} deleted"
     )

@@ -14,16 +14,18 @@ from dataclasses import dataclass
 
 import psycopg
 
+from tenant_migration.backfill.dead_rollbacks import end_dead_rollbacks
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.engine import backfill_table
 from tenant_migration.backfill.lease import KeepAlive
 from tenant_migration.backfill.results import ProgressCallback, Selection, TableResult
-from tenant_migration.backfill.runs import Run, finish_run, start_run
+from tenant_migration.backfill.runs import Run, finished_run, start_run
 from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State, set_pair_states
 from tenant_migration.backfill.stop import refuse_when_stopped, refuse_while_emergency
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, note_recorded
 from tenant_migration.database.connection import usable
 from tenant_migration.errors import (
     DatabaseUnavailable,
@@ -37,12 +39,15 @@ from tenant_migration.errors import (
 from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.before import run_checks_before
 from tenant_migration.integrity.model import CheckResult
+from tenant_migration.integrity.tenant_verdicts import keep_verdicts
 from tenant_migration.mapping.repository import mapped_tenants
-from tenant_migration.planning.drift import refuse_if_changed
+from tenant_migration.planning.counted import counted
+from tenant_migration.planning.drift import refuse_if_changed, refuse_if_configuration_changed
 from tenant_migration.planning.model import Plan, TablePlan
-from tenant_migration.planning.storage import table_ids
+from tenant_migration.planning.storage import note_allowed_tenants, table_ids
+from tenant_migration.recovery.backups.manifest import note_run
 from tenant_migration.workflow.outcome import TableOutcome, describe_blocking, describe_waiting
-from tenant_migration.workflow.pairs import pair_states, tenants_waiting_for_parents
+from tenant_migration.workflow.pairs import pair_states, tenants_in, tenants_waiting_for_parents
 from tenant_migration.workflow.selection import (
     add_parents,
     refuse_table_hazards,
@@ -52,6 +57,9 @@ from tenant_migration.workflow.selection import (
 )
 
 _log = logging.getLogger(__name__)
+
+OPERATION = "migrate"
+"""In the audit log."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +87,14 @@ def resolve_scope(
 
     Raises:
         UnknownTable, UnknownTenant: a name that is not known.
-        PlanOutdated: a table changed since its plan was stored and was asked for by name, or is the only one;
-            in a run over all tables it is refused alone, by `migrate_table`. In a dry run always.
+        PlanOutdated: the configuration changed since the plan was stored, or a table did that was asked for
+            by name, or is the only one; in a run over all tables it is refused alone, by `migrate_table`.
+            In a dry run always.
         Refused: the emergency switch is set, a hazard of the plan, a parent that is pending, or, for all
             tenants, an unmapped tenant.
     """
     refuse_while_emergency(connection)
+    refuse_if_configuration_changed(config, plan)
     chosen = select_tables(plan, tables)
     selected = select_tenants(connection, config, tenants)
     if with_parents:
@@ -131,9 +141,11 @@ def begin(
     run = start_run(
         connection, plan, kind="migrate", selection=selection, actor=actor, dagster_run_id=dagster_run_id
     )
+    note_run(connection, run.run_id)
+    note_allowed_tenants(connection, config.validation.allowed_unmapped_tenants)
     audit.record(
         connection,
-        operation="migrate",
+        operation=OPERATION,
         actor=actor,
         outcome="started",
         run_id=run.run_id,
@@ -176,7 +188,7 @@ def migrate_table(
         outcome = work.perform(tenants, skip_validation=skip_validation, progress=progress)
     except BaseException as error:
         with _note_of_failure(f"{table.qualified_name} of run {run.run_id}"):
-            work.end_validation(error)
+            work.end_checks(error)
             work.record(state_after(error).value, started, detail={"error": reason_of(error)})
         raise
     rows = outcome.result.rows_migrated if outcome.result else 0
@@ -241,6 +253,7 @@ class _TableWork:
         in_scope = list(self.run.tenants) if tenants is None else list(tenants)
         before: tuple[CheckResult, ...] = ()
         with self._stoppable("the checks before the migration"):
+            self._end_dead_rollbacks(in_scope)
             waiting = self.block_waiting_tenants(in_scope)
             free = [tenant for tenant in in_scope if tenant not in waiting]
             if in_scope and not free:
@@ -323,10 +336,11 @@ class _TableWork:
     def _table_id(self, connection: psycopg.Connection) -> int:
         return table_ids(connection)[self.table.qualified_name]
 
-    def end_validation(self, error: BaseException) -> None:
-        """Let no tenant stay in the state of checks that ended without the backfill taking over."""
-        states = self._states_of(list(self.run.tenants))
-        left = [tenant for tenant, state in states.items() if state == State.VALIDATING.value]
+    def end_checks(self, error: BaseException) -> None:
+        """Let no tenant stay in the state of checks, before or after, that ended without a verdict."""
+        at_checks = (State.VALIDATING.value, State.VERIFYING.value)
+        with usable(self.connection) as connection:
+            left = tenants_in(connection, self._table_id(connection), self.run.run_id, at_checks)
         state = State.BLOCKED if isinstance(error, LeaseHeld) else state_after(error)
         self._set_states(left, state, reason_of(error))
 
@@ -342,7 +356,7 @@ class _TableWork:
         with usable(self.connection) as connection:
             audit.record(
                 connection,
-                operation="migrate table",
+                operation=f"{OPERATION} table",
                 actor=self.run.actor,
                 outcome=outcome,
                 run_id=self.run.run_id,
@@ -350,6 +364,16 @@ class _TableWork:
                 counts=counts,
                 duration_ms=round((time.monotonic() - started) * 1000),
                 detail=detail,
+            )
+
+    def _end_dead_rollbacks(self, tenants: list[str]) -> None:
+        with usable(self.connection) as connection:
+            end_dead_rollbacks(
+                connection,
+                table_id=self._table_id(connection),
+                tenant_numbers=[self.run.tenants[tenant] for tenant in tenants],
+                run_id=self.run.run_id,
+                actor=self.run.actor,
             )
 
     def block_waiting_tenants(self, tenants: list[str]) -> dict[str, list[str]]:
@@ -378,6 +402,8 @@ class _TableWork:
         for reason in set(reasons.values()):
             self._set_states([tenant for tenant in failed if reasons[tenant] == reason], State.FAILED, reason)
         self._set_states(completed, State.COMPLETED, "verified")
+        with usable(self.connection) as connection:
+            keep_verdicts(connection, after, "post-migration", tenants=undecided, run_id=self.run.run_id)
 
     def _states_of(self, tenants: Sequence[str]) -> dict[str, str]:
         name = self.table.qualified_name
@@ -409,8 +435,8 @@ def _what_is_missing(
     """Return why the table is not completed, or None: every tenant is, and no check stands against it."""
     unfinished = sorted(tenant for tenant, state in states.items() if state != State.COMPLETED.value)
     reasons = [
-        f"{result.rows_quarantined:,} rows in quarantine" if result.rows_quarantined else "",
-        f"{result.rows_remaining:,} rows remain" if result.rows_remaining else "",
+        f"{counted(result.rows_quarantined, 'row')} in quarantine" if result.rows_quarantined else "",
+        f"{counted(result.rows_remaining, 'row')} without an organization" if result.rows_remaining else "",
         describe_blocking(after),
         describe_waiting(waiting),
         f"not completed: {shortened(unfinished)}" if unfinished else "",
@@ -447,15 +473,16 @@ def migrate(
     `later_tables` are those that the caller starts afterwards, each in a run of its own, and only when their
     parents succeeded: children among them are blocked too, since they will not get to say so themselves.
     """
-    scope = resolve_scope(
-        connection,
-        config,
-        plan,
-        tables=tables,
-        tenants=tenants,
-        with_parents=with_parents,
-        skip_validation=skip_validation,
-    )
+    with attempt(connection, OPERATION, actor=actor, tables=tables, tenants=tenants):
+        scope = resolve_scope(
+            connection,
+            config,
+            plan,
+            tables=tables,
+            tenants=tenants,
+            with_parents=with_parents,
+            skip_validation=skip_validation,
+        )
     run = begin(connection, config, plan, scope, actor=actor, dagster_run_id=dagster_run_id)
     outcomes: list[TableOutcome] = []
     try:
@@ -500,6 +527,7 @@ def abort(connection: psycopg.Connection, run: Run, error: BaseException) -> Non
     """Close a run that could not go on, if the database can still be reached to say so."""
     with _note_of_failure(f"run {run.run_id}"):
         _close(connection, run, state_after(error), reason_of(error), detail={"error": reason_of(error)})
+        note_recorded(error, OPERATION)
 
 
 def _close(
@@ -511,11 +539,10 @@ def _close(
     counts: dict[str, int] | None = None,
     detail: dict[str, str] | None = None,
 ) -> None:
-    with usable(connection) as reachable:
-        finish_run(reachable, run, state, reason)
+    with usable(connection) as reachable, finished_run(reachable, run, state, reason):
         audit.record(
             reachable,
-            operation="migrate",
+            operation=OPERATION,
             actor=run.actor,
             outcome=state.value,
             run_id=run.run_id,

@@ -17,12 +17,29 @@ _STATES = """
     WHERE t.table_schema || '.' || t.table_name = ANY(%s)
 """
 
+_OF_RUN = """
+    SELECT n.tenant_id
+    FROM tenant_migration.table_states s
+    JOIN tenant_migration.tenants n USING (tenant_number)
+    WHERE s.table_id = %s AND s.run_id = %s AND s.state = ANY(%s)
+    ORDER BY n.tenant_id
+"""
+
 
 def pair_states(connection: psycopg.Connection, tables: Sequence[str]) -> dict[tuple[str, str], str]:
     """Return {(table, tenant id): state}; a pair that was never touched is absent."""
     with transaction(connection, read_only=True):
         rows = connection.execute(_STATES, [list(tables)]).fetchall()
     return {(table, tenant_id): state for tenant_id, table, state in rows}
+
+
+def tenants_in(
+    connection: psycopg.Connection, table_id: int, run_id: int, states: Sequence[str]
+) -> list[str]:
+    """Return the tenants that a run left in one of these states in a table; another run's are not its."""
+    with transaction(connection, read_only=True):
+        rows = connection.execute(_OF_RUN, [table_id, run_id, list(states)]).fetchall()
+    return [tenant_id for (tenant_id,) in rows]
 
 
 def tenants_waiting_for_parents(

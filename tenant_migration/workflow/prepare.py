@@ -19,6 +19,8 @@ from tenant_migration.workflow.selection import select_tables, select_tenants
 def find_or_build_plan(connection: psycopg.Connection, config: MigrationConfig) -> tuple[Plan, bool]:
     """Return the stored plan, else the one that would be stored; and whether it is stored. Reads only.
 
+    Tenants that may stay without a mapping are those of the configuration as it is now.
+
     Raises:
         NotInstalled: the private schema is missing.
         Refused: it is installed for another interface schema, or the database as a whole cannot be migrated
@@ -26,7 +28,8 @@ def find_or_build_plan(connection: psycopg.Connection, config: MigrationConfig) 
     """
     require_installed(connection, config)
     try:
-        return load_plan(connection), True
+        allowed = tuple(config.validation.allowed_unmapped_tenants)
+        return load_plan(connection).model_copy(update={"allowed_unmapped_tenants": allowed}), True
     except NoPlan:
         plan = build_plan(connection, config)
     refuse_database_hazards(plan)

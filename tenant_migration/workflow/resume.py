@@ -8,11 +8,15 @@ import psycopg
 
 from tenant_migration.backfill.stop import EmergencySwitch, read_switch
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import Refused
 from tenant_migration.recovery.stop_runs import Stopped, stop_runs, working_runs
 from tenant_migration.recovery.switch import release_switch
+
+OPERATION = "resume"
+"""In the audit log."""
 
 _REASON = "it was going when the emergency switch was set, and ended when it was released"
 
@@ -34,10 +38,22 @@ def resume(connection: psycopg.Connection, *, actor: str) -> Resumed:
         NotInstalled: the private schema is missing.
         Refused: a run still works: the emergency's own rollback.
     """
+    with attempt(connection, OPERATION, actor=actor):
+        return _resume(connection, actor=actor)
+
+
+def _resume(connection: psycopg.Connection, *, actor: str) -> Resumed:
     require_installed(connection)
     with transaction(connection, read_only=True, row_security=True):
         switch = read_switch(connection)
     if not switch.is_set:
+        audit.record(
+            connection,
+            operation=OPERATION,
+            actor=actor,
+            outcome="completed",
+            detail={"switch": "was not set: nothing to release"},
+        )
         return Resumed(switch, Stopped(()))
     runs = working_runs(connection)
     working = [run for run in runs if run.holds_lease]
@@ -50,7 +66,7 @@ def resume(connection: psycopg.Connection, *, actor: str) -> Resumed:
     switch = release_switch(connection)
     audit.record(
         connection,
-        operation="resume",
+        operation=OPERATION,
         actor=actor,
         outcome="completed",
         counts={"runs_ended": len(ended.runs)},

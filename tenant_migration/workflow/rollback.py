@@ -16,10 +16,11 @@ import psycopg
 
 from tenant_migration.backfill.ending import reason_of, state_after
 from tenant_migration.backfill.results import ProgressCallback, Selection
-from tenant_migration.backfill.runs import Run, finish_run
+from tenant_migration.backfill.runs import Run, finished_run
 from tenant_migration.backfill.states import State, set_pair_states
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database import audit
+from tenant_migration.database.attempts import attempt, note_recorded
 from tenant_migration.database.connection import usable
 from tenant_migration.errors import (
     DatabaseUnavailable,
@@ -31,6 +32,8 @@ from tenant_migration.errors import (
     TenantMigrationError,
 )
 from tenant_migration.integrity.model import CheckResult
+from tenant_migration.integrity.tenant_verdicts import keep_verdicts
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.drop_created import drop_column_and_claims, drop_foreign_key_and_index
@@ -233,7 +236,9 @@ class _TableWork:
                 self._fail_spoilt(free, checks)
         states = self._states(pairs)
         reasons = [
-            f"{result.rows_failed:,} rows could not be reset" if result and result.rows_failed else "",
+            f"{counted(result.rows_failed, 'row')} could not be reset"
+            if result and result.rows_failed
+            else "",
             describe_blocking(checks),
             _describe(waiting),
             _describe_lost(lost),
@@ -367,6 +372,8 @@ class _TableWork:
         reasons = {tenant: f"verification: {describe_blocking(checks, tenant)}" for tenant in wrong}
         for reason in set(reasons.values()):
             self._set_states([numbers[t] for t in wrong if reasons[t] == reason], State.FAILED, reason)
+        with usable(self.connection) as connection:
+            keep_verdicts(connection, checks, "post-rollback", tenants=list(numbers), run_id=self.run.run_id)
 
     def _set_states(self, numbers: Sequence[int], state: State, reason: str) -> None:
         if not numbers:
@@ -395,10 +402,28 @@ def end_rollback(connection: psycopg.Connection, run: Run, outcomes: Sequence[Ro
     _close(connection, run, state, reason, counts=counts, detail={"reason": reason} if reason else None)
 
 
+def record_nothing_left(connection: psycopg.Connection, scope: RollbackScope, *, actor: str) -> None:
+    """Write into the audit log that it was asked for, and that there was nothing to do."""
+    audit.record(
+        connection,
+        operation=OPERATION,
+        actor=actor,
+        outcome="completed",
+        tenant_id=_only(scope.tenants),
+        counts={"rows_restored": 0},
+        detail={
+            "tables": [table.qualified_name for table in scope.tables],
+            "tenants": None if scope.tenants is None else list(scope.tenants),
+            "reason": scope.nothing_left,
+        },
+    )
+
+
 def abort_rollback(connection: psycopg.Connection, run: Run, error: BaseException) -> None:
     """Close a run that could not go on, if the database can still be reached to say so."""
     with _note_of_failure(f"run {run.run_id}"):
         _close(connection, run, state_after(error), reason_of(error), detail={"error": reason_of(error)})
+        note_recorded(error, OPERATION)
 
 
 def rollback(
@@ -425,19 +450,21 @@ def rollback(
     Raises:
         UsageError, UnknownTable, UnknownTenant, Refused: as `resolve_rollback`; nothing was started.
     """
-    scope = resolve_rollback(
-        connection,
-        config,
-        plan,
-        tables=tables,
-        tenants=tenants,
-        with_children=with_children,
-        drop_created=drop_created,
-        from_backup=from_backup,
-        emergency=emergency,
-    )
+    with attempt(connection, OPERATION, actor=actor, tables=tables, tenants=tenants):
+        scope = resolve_rollback(
+            connection,
+            config,
+            plan,
+            tables=tables,
+            tenants=tenants,
+            with_children=with_children,
+            drop_created=drop_created,
+            from_backup=from_backup,
+            emergency=emergency,
+        )
     if scope.nothing_left is not None:
         _log.info("%s", scope.nothing_left)
+        record_nothing_left(connection, scope, actor=actor)
         return []
     run = begin_rollback(
         connection, config, plan, scope, actor=actor, dagster_run_id=dagster_run_id, emergency=emergency
@@ -474,8 +501,7 @@ def _close(
     counts: dict[str, int] | None = None,
     detail: dict[str, str] | None = None,
 ) -> None:
-    with usable(connection) as reachable:
-        finish_run(reachable, run, state, reason)
+    with usable(connection) as reachable, finished_run(reachable, run, state, reason):
         audit.record(
             reachable,
             operation=OPERATION,
@@ -528,8 +554,8 @@ def _describe_lost(lost: dict[str, int]) -> str:
     if not lost:
         return ""
     return (
-        f"the journal does not name {sum(lost.values()):,} rows of {shortened(sorted(lost))} that were "
-        "recorded as migrated. Give a backup from before the migration: rollback --from-backup ID"
+        f"the journal does not name {counted(sum(lost.values()), 'row')} of {shortened(sorted(lost))} that "
+        "were recorded as migrated. Give a backup from before the migration: rollback --from-backup ID"
     )
 
 

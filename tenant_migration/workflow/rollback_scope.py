@@ -12,6 +12,7 @@ from tenant_migration.backfill.structure.created_objects import Kind, registered
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import Refused, UnknownTenant, UsageError
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.drop_created import reasons_against_drop
@@ -222,7 +223,7 @@ def _refuse_retired(connection: psycopg.Connection, asked: list[str] | None) -> 
     with transaction(connection, read_only=True):
         retired = connection.execute(_RETIRED, {"tenants": asked}).fetchall()
     if retired:
-        lines = "\n".join(f"  {table}: {rows:,} rows" for table, rows in retired)
+        lines = "\n".join(f"  {table}: {counted(rows, 'row')}" for table, rows in retired)
         raise Refused(
             f"tables that are no longer in the plan carry migrated rows:\n{lines}\n"
             "include them again in the configuration and store the plan (`tenant-migration plan --write`), "

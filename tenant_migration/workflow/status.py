@@ -12,6 +12,7 @@ import psycopg
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.install import require_installed
+from tenant_migration.integrity.tenant_verdicts import worst_outcome
 from tenant_migration.mapping.model import StatusCounts
 from tenant_migration.mapping.repository import status_counts
 from tenant_migration.workflow import status_queries
@@ -87,6 +88,32 @@ class PairFailure:
 
 
 @dataclass(frozen=True)
+class TableFinding:
+    """What the last verification has against a tenant in one table."""
+
+    table_name: str
+    phase: str
+    outcome: str
+    """`warning`, `failed` or `errored`."""
+    failed_checks: tuple[str, ...]
+    report_id: int | None
+    """In `tenant_migration.reports`; None: the verification of the run itself."""
+
+
+@dataclass(frozen=True)
+class TenantVerdict:
+    """What the last verifications say of a tenant, over all tables that it has rows in."""
+
+    tenant_id: str
+    outcome: str
+    """The worst of its tables: `passed`, `warning`, `failed` or `errored`."""
+    tables_judged: int
+    judged_at: datetime
+    """Of the table that was judged the longest ago."""
+    findings: tuple[TableFinding, ...]
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything `status` shows."""
 
@@ -102,6 +129,8 @@ class Status:
     backups_bytes: int
     tables: tuple[TableProgress, ...] = ()
     """In the plan's order; empty unless `detailed`."""
+    verdicts: tuple[TenantVerdict, ...] = ()
+    """Of every tenant that was judged; empty unless `detailed`."""
 
     @property
     def total_rows(self) -> int:
@@ -153,6 +182,7 @@ def read_status(connection: psycopg.Connection, config: MigrationConfig, *, deta
                 status_queries.FAILURES, [FAILURES_SHOWN]
             )
         )
+        verdicts = _verdicts(connection, config) if detailed else ()
     tables = tuple(_table_progress(connection, config, table, pairs) for table in managed) if detailed else ()
     return Status(
         counts=counts,
@@ -168,6 +198,29 @@ def read_status(connection: psycopg.Connection, config: MigrationConfig, *, deta
         journals_bytes=sum(table.journal_bytes for table in managed),
         backups_bytes=backups_bytes,
         tables=tables,
+        verdicts=verdicts,
+    )
+
+
+def _verdicts(connection: psycopg.Connection, config: MigrationConfig) -> tuple[TenantVerdict, ...]:
+    return tuple(
+        TenantVerdict(
+            tenant_id=tenant_id,
+            outcome=worst_outcome(finding["outcome"] for finding in findings),
+            tables_judged=tables,
+            judged_at=judged_at,
+            findings=tuple(
+                TableFinding(
+                    table_name=_shown(finding["table_schema"], finding["table_name"], config),
+                    phase=finding["phase"],
+                    outcome=finding["outcome"],
+                    failed_checks=tuple(finding["failed_checks"]),
+                    report_id=finding["report_id"],
+                )
+                for finding in findings
+            ),
+        )
+        for tenant_id, tables, judged_at, findings in connection.execute(status_queries.VERDICTS)
     )
 
 

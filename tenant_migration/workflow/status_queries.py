@@ -54,7 +54,7 @@ class Running:
 OVERVIEW = """
     SELECT EXISTS (SELECT FROM tenant_migration.plans),
            s.emergency_stop,
-           (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+           (SELECT coalesce(sum(pg_total_relation_size(c.oid::regclass)), 0)::bigint
             FROM pg_class c
             WHERE c.relnamespace = 'tenant_migration'::regnamespace
               AND c.relkind = 'r' AND c.relname LIKE 'backup\\_%')
@@ -70,7 +70,7 @@ MANAGED_TABLES = """
                    WHERE i.indrelid = relation.oid AND i.indisvalid AND i.indkey[0] = organization.attnum),
            foreign_key.oid IS NOT NULL,
            coalesce(foreign_key.convalidated, false),
-           coalesce(pg_total_relation_size(journal.oid), 0)
+           coalesce(pg_total_relation_size(journal.oid::regclass), 0)
     FROM tenant_migration.managed_tables t
     LEFT JOIN (pg_class relation JOIN pg_namespace n ON n.oid = relation.relnamespace)
            ON n.nspname = t.table_schema AND relation.relname = t.table_name
@@ -124,6 +124,24 @@ PAIR_REASONS = """
     JOIN tenant_migration.managed_tables t USING (table_id)
     JOIN tenant_migration.tenants n USING (tenant_number)
     WHERE t.table_schema || '.' || t.table_name = ANY(%s)
+"""
+
+# Of pairs that are still in the state that was judged.
+VERDICTS = """
+    SELECT n.tenant_id, count(*), min(v.judged_at),
+           coalesce(jsonb_agg(jsonb_build_object(
+               'table_schema', t.table_schema, 'table_name', t.table_name, 'phase', v.phase,
+               'outcome', v.outcome, 'failed_checks', v.failed_checks, 'report_id', v.report_id
+           ) ORDER BY t.position, t.table_schema, t.table_name) FILTER (WHERE v.outcome <> 'passed'), '[]')
+    FROM tenant_migration.verdicts v
+    JOIN tenant_migration.managed_tables t USING (table_id)
+    JOIN tenant_migration.tenants n USING (tenant_number)
+    JOIN tenant_migration.table_states s USING (table_id, tenant_number)
+    WHERE t.retired_at IS NULL
+      AND s.state = ANY (CASE v.phase WHEN 'post-rollback' THEN '{rolled_back,failed}'::text[]
+                                      ELSE '{completed,verifying,failed}' END)
+    GROUP BY n.tenant_id
+    ORDER BY n.tenant_id COLLATE "C"
 """
 
 ROWS_COMMITTED = """

@@ -18,6 +18,7 @@ from tenant_migration.database.install import install
 from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import store_plan, table_ids
+from tenant_migration_tests.servers import Server
 
 TENANTS = ("alpha", "beta", "O'Brien Local", '"; drop table claims; --', "café 東京", "100%", "ALPHA")
 ACTOR = "tester"
@@ -146,21 +147,37 @@ def table_of(plan: Plan, name: str) -> TablePlan:
 
 
 @pytest.fixture
-def bare_world(database: str) -> Iterator[World]:
-    """Organizations and the tool, no tenants."""
-    with connect(database) as connection:
+def database_template(server: Server, request: pytest.FixtureRequest) -> str:
+    """A database with organizations and the tool, and with seven tenants for tests of a `world`."""
+    if "world" in request.fixturenames:
+        return server.template("world", _fill_world)
+    return server.template("bare world", _fill) if "bare_world" in request.fixturenames else "template1"
+
+
+def _fill(url: str) -> None:
+    with connect(url) as connection:
         connection.execute(
             "CREATE TABLE public.organizations (id uuid PRIMARY KEY, parent_id uuid, slug text, name text)"
         )
-        world = World(database, connection)
-        install(connection, world.config)
-        yield world
+        install(connection, MigrationConfig())
+
+
+def _fill_world(url: str) -> None:
+    _fill(url)
+    with connect(url) as connection:
+        World(url, connection).add_tenants()
+
+
+@pytest.fixture
+def bare_world(database: str) -> Iterator[World]:
+    """Organizations and the tool, no tenants."""
+    with connect(database) as connection:
+        yield World(database, connection)
 
 
 @pytest.fixture
 def world(bare_world: World) -> World:
     """Organizations, the tool, and seven tenants."""
-    bare_world.add_tenants()
     return bare_world
 
 

@@ -22,6 +22,8 @@ from tenant_migration.database.install import install
 from tenant_migration_tests.backfill.conftest import TENANTS, World
 from tenant_migration_tests.servers import Server
 
+pytestmark = pytest.mark.newest_server_by_default
+
 ROOT = Path(__file__).parents[2]
 TABLE = "public.claims"
 ROWS = 8_000

@@ -12,11 +12,13 @@ import pytest
 from tenant_migration.backfill import lease as leases
 from tenant_migration.backfill.clock import Clock
 from tenant_migration.backfill.engine import backfill_table
-from tenant_migration.backfill.results import Progress
+from tenant_migration.backfill.results import Progress, TableResult
 from tenant_migration.backfill.session import Session
 from tenant_migration.database.connection import connect
 from tenant_migration.errors import LeaseLost, RunStopped
 from tenant_migration_tests.backfill.conftest import World, table_of
+
+pytestmark = pytest.mark.newest_server_by_default
 
 TTL_S = 5.0
 """The shortest that the configuration allows."""
@@ -103,6 +105,77 @@ def test_a_lease_that_is_taken_away_ends_a_long_statement(held: Held) -> None:
     world.sql("DELETE FROM tenant_migration.leases")
     with pytest.raises(LeaseLost, match=r"public\.claims: the lease of run \d+"), keep_alive.long_statement():
         session.connection.execute("SELECT pg_sleep(30)")
+
+
+EXPIRED = "UPDATE tenant_migration.leases SET expires_at = clock_timestamp() - interval '1 hour'"
+TAKEN = "UPDATE tenant_migration.leases SET token = gen_random_uuid()"
+MAPPED_ANEW = (
+    "WITH o AS (INSERT INTO organizations (id) VALUES (gen_random_uuid()) RETURNING id)"
+    " UPDATE tenant_org_mappings SET organization_id = o.id FROM o WHERE tenant_id = 'alpha'"
+)
+CLOSED = "UPDATE tenant_migration.runs SET state = 'failed', finished_at = now()"
+
+
+def after_an_outage(world: World, *meanwhile: str) -> TableResult:
+    """Migrate, and lose the connection longer than the lease lasts, with this happening meanwhile."""
+    happened: list[bool] = []
+
+    def outage(event: Progress) -> None:
+        if event.rows_done and not happened:
+            happened.append(True)
+            pid = world.connection.info.backend_pid
+            with psycopg.connect(world.url, autocommit=True) as other:
+                for statement in (EXPIRED, *meanwhile):
+                    other.execute(statement.encode())
+                other.execute("SELECT pg_terminate_backend(%s)", (pid,))
+
+    try:
+        return world.migrate(
+            "public.claims", lease_ttl_s=TTL_S, batch_size=50, adaptive=False, progress=outage
+        )
+    finally:
+        assert happened
+
+
+def test_an_outage_longer_than_the_lease_ends_no_run_when_nobody_took_it(
+    claims: Callable[[int], World],
+) -> None:
+    world = claims(300)
+    result = after_an_outage(world)
+    assert result.rows_migrated == result.rows_expected
+    with connect(world.url) as connection:
+        assert connection.execute("SELECT count(*) FROM tenant_migration.leases").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "error", "message"),
+    [
+        (TAKEN, LeaseLost, "was taken over, or taken away"),
+        ("DELETE FROM tenant_migration.leases", LeaseLost, "was taken over, or taken away"),
+        (CLOSED, LeaseLost, "was taken over, or taken away"),
+        (MAPPED_ANEW, psycopg.Error, "the mapping of tenant 'alpha' changed since it started"),
+    ],
+    ids=["taken over", "taken away", "closed", "mapped anew"],
+)
+def test_after_an_outage_a_run_does_not_go_on_where_something_happened(
+    claims: Callable[[int], World], meanwhile: str, error: type[Exception], message: str
+) -> None:
+    world = claims(300)
+    with pytest.raises(error, match=message):
+        after_an_outage(world, meanwhile)
+    with psycopg.connect(world.url) as other:
+        filled = other.execute("SELECT count(*) FROM claims WHERE organization_id IS NOT NULL").fetchone()
+    assert filled is not None
+    assert 0 < filled[0] <= 50
+
+
+def test_a_process_that_was_frozen_goes_on_when_nobody_took_its_lease(held: Held) -> None:
+    world, session, keep_alive = held
+    world.sql(EXPIRED)
+    keep_alive._renewed_at -= LONGER_S
+    keep_alive.renew_when_due(session.connection)
+    assert valid_leases(world) == 1
+    assert world.one("SELECT backend_pid FROM tenant_migration.leases") == session.connection.info.backend_pid
 
 
 def test_a_caller_who_takes_longer_than_the_lease_does_not_lose_it(claims: Callable[[int], World]) -> None:

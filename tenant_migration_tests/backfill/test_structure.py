@@ -22,6 +22,7 @@ INDEX = "claims_organization_id_idx"
 TRIGGERS = (
     "trigger tenant_migration_claim_update on public.claims",
     "trigger tenant_migration_claim_delete on public.claims",
+    "trigger tenant_migration_claim_truncate on public.claims",
 )
 
 
@@ -51,6 +52,7 @@ def test_what_is_created_is_registered_and_named_in_the_result(claims: Callable[
         ("index", INDEX, "public.claims"),
         ("journal", f"journal_{world.table_id('public.claims')}", "public.claims"),
         ("trigger", "tenant_migration_claim_delete", "public.claims"),
+        ("trigger", "tenant_migration_claim_truncate", "public.claims"),
         ("trigger", "tenant_migration_claim_update", "public.claims"),
     ]
     again = world.migrate("public.claims")
@@ -210,7 +212,7 @@ def test_long_names_are_cut_by_us_and_stay_different(world: World) -> None:
     world.sql(f'CREATE TABLE public."{name}" (id int PRIMARY KEY, tenant_id text)')
     world.sql(f"INSERT INTO public.\"{name}\" VALUES (1, 'alpha')")
     result = world.migrate(f"public.{name}")
-    assert (result.rows_migrated, len(result.created), result.waiting) == (1, 5, ())
+    assert (result.rows_migrated, len(result.created), result.waiting) == (1, 6, ())
     assert world.migrate(f"public.{name}").created == ()
 
 

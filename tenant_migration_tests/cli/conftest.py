@@ -1,7 +1,8 @@
 """The Union Claims sample in a fresh database, and the command line as people call it.
 
-The stages of the workflow (sample, installed, mapped, planned) are made once a server, by the commands
-themselves, and copied for each test.
+The stages of the workflow (sample, installed, mapped, planned, migrated) are made once, by the commands
+themselves, and copied for each test. One version of the server is enough here: what the command line says
+does not depend on it, and what it calls has tests of its own on every version.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from tenant_migration.quickstart.sample import (
     write_mappings,
 )
 from tenant_migration_tests.cli.runner import PASSWORD, CommandLine
-from tenant_migration_tests.servers import OWNER, Server
+from tenant_migration_tests.servers import OWNER, Server, Servers, tested_versions
 
 ROWS = 2_000
 TENANTS = 6
-STAGES = ("sample", "installed", "mapped", "planned")
+BEFORE = {"installed": "sample", "mapped": "installed", "planned": "mapped", "migrated": "mapped"}
+"""Stage -> the one that it is made from."""
+STAGES = ("sample", *BEFORE)
+ALLOWED = f"validation: {{allowed_unmapped_tenants: [{UNMAPPED_TENANT}]}}\n"
+"""The configuration with which all tenants may be migrated."""
 
 
 @dataclass
@@ -50,26 +55,46 @@ class Templates:
             name = self.server.create_database()
             self.summary = create_sample(self.server.url(name), rows=ROWS, tenants=TENANTS)
             return name
-        name = self.server.create_database(self.name(STAGES[STAGES.index(stage) - 1]))
+        name = self.server.create_database(self.name(BEFORE[stage]))
         assert self.summary is not None
         mappings = self.folder / "mappings.csv"
         write_mappings(mappings, self.summary)
+        (self.folder / "allowed.yaml").write_text(ALLOWED)
         arguments = {
             "installed": ["install"],
             "mapped": ["mappings", "--import", str(mappings)],
             "planned": ["plan", "--json", "--write"],
+            "migrated": ["migrate", "--skip-backup"],
         }[stage]
-        url = with_password(self.server.url(name))
-        command_line = CommandLine({"TENANT_MIGRATION_DATABASE_URL": url, "DAGSTER_HOME": str(self.folder)})
+        command_line = CommandLine(
+            {
+                "TENANT_MIGRATION_DATABASE_URL": with_password(self.server.url(name)),
+                "TENANT_MIGRATION_ACTOR": "tester",
+                "DAGSTER_HOME": str(self.folder),
+                **(self._for_migrations() if stage == "migrated" else {}),
+            }
+        )
         result = command_line(*arguments)
         assert result.exit_code == 0, result.stderr
         return name
+
+    def _for_migrations(self) -> dict[str, str]:
+        return {
+            "TENANT_MIGRATION_DAGSTER_URL": with_password(self.storage_url()),
+            "TENANT_MIGRATION_CONFIG": str(self.folder / "allowed.yaml"),
+        }
 
     def storage_url(self) -> str:
         """Return the URL of a database for Dagster's storage, shared by the tests of the command line."""
         if self.storage is None:
             self.storage = self.server.create_database()
         return self.server.url(self.storage)
+
+
+@pytest.fixture(scope="session", params=[max(tested_versions())], ids=lambda version: f"pg{version}")
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """The newest version only."""
+    return servers.get(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -141,10 +166,14 @@ def dagster(mapped: CommandLine, templates: Templates) -> CommandLine:
 @pytest.fixture
 def allowed(dagster: CommandLine, tmp_path: Path) -> CommandLine:
     """As `dagster`; the tenant that nobody mapped may stay unmapped, so that all tenants may be migrated."""
-    (tmp_path / "migration.yaml").write_text(
-        f"validation: {{allowed_unmapped_tenants: [{UNMAPPED_TENANT}]}}\n"
-    )
+    (tmp_path / "migration.yaml").write_text(ALLOWED)
     return dagster
+
+
+@pytest.fixture
+def migrated(allowed: CommandLine) -> CommandLine:
+    """The command line on the sample with everything migrated."""
+    return allowed
 
 
 @pytest.fixture

@@ -60,16 +60,20 @@ def test_a_backup_of_everything_is_made_listed_held_and_kept(
     assert listed.exit_code == 0
     assert f"{summary.rows:,}" in listed.stdout
     assert "verified" in listed.stdout
-    assert "1 backups, 1 of them complete and verified, " in listed.stdout
+    assert "1 backup, complete and verified, " in listed.stdout
 
     assert dagster("backup", "--hold", str(number)).exit_code == 0
     assert "tester" in dagster("backup", "--list").stdout
+    again = dagster("backup", "--hold", str(number), TENANT_MIGRATION_ACTOR="another")
+    assert f"Backup {number} is held by tester, who asked first: " in again.stdout
     kept = dagster("backup", "--cleanup", "0")
     assert kept.exit_code == 0, kept.stderr
     assert f"Kept backup {number}: " in kept.stdout
     assert "0 backups dropped, 1 kept" in kept.stdout
 
-    assert dagster("backup", "--release", str(number)).exit_code == 0
+    unheld = f"Backup {number} was not held by anybody: nothing to release.\n"
+    assert dagster("backup", "--release", str(number)).stdout != unheld
+    assert dagster("backup", "--release", str(number)).stdout == unheld
     dropped = dagster("backup", "--cleanup", "0")
     assert dropped.exit_code == 0, dropped.stderr
     assert f"Dropped backup {number}: {summary.rows:,} rows" in dropped.stdout
@@ -77,6 +81,16 @@ def test_a_backup_of_everything_is_made_listed_held_and_kept(
         "SELECT count(*) FROM pg_class WHERE relnamespace = 'tenant_migration'::regnamespace"
         " AND relname ~ '^backup_[0-9]'"
     ).fetchall() == [(0,)]
+
+
+def test_the_listing_judges_by_the_configured_days(dagster: CommandLine, tmp_path: Path) -> None:
+    number = backup_number(dagster("backup", "--create", "--table", "strike_votes"))
+    config = tmp_path / "thirty.yaml"
+    config.write_text("backups: {retention_days: 30}\n", encoding="utf-8")
+    listed = dagster("backup", "--list", "--config", str(config))
+    assert listed.exit_code == 0, listed.stderr
+    assert "younger than 30 days" in listed.stdout
+    assert f"Kept backup {number}: younger than 7 days" in dagster("backup", "--cleanup").stdout
 
 
 @pytest.mark.parametrize("arguments", [["--cleanup"], ["--cleanup", "14"], ["--cleanup=14"]])
@@ -106,7 +120,7 @@ def test_one_tenant_of_one_table_also_as_files(
         str(tmp_path / "out"),
     )
     backup_number(made)
-    assert f"1 tables, {rows:,} rows, " in made.stdout
+    assert f"1 table, {rows:,} rows, " in made.stdout
     assert f"tenants: {QUOTED_TENANT}" in made.stdout
     assert len(list((tmp_path / "out").rglob("manifest.json"))) == 1
 

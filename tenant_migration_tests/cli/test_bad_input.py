@@ -75,6 +75,15 @@ def test_a_misspelt_configuration_key_names_the_nearest(run: CommandLine, tmp_pa
     assert "validation.alowed: unknown key; did you mean 'allowed_unmapped_tenants'?" in result.error
 
 
+@pytest.mark.parametrize("command", ["validate", "verify"])
+@pytest.mark.parametrize("name", ["report", "report.pdf", "report.json.old"])
+def test_a_report_of_no_known_suffix_is_refused_before_the_database_is_asked(command: str, name: str) -> None:
+    result = CommandLine({})(command, "--export", name)
+    assert result.exit_code == 2
+    assert "has to end in one of .json, .html, .csv" in result.error
+    assert not Path(name).exists()
+
+
 def test_a_configuration_file_that_is_not_there_is_said_so(run: CommandLine) -> None:
     result = run("status", "--config", "nosuch.yaml")
     assert result.exit_code == 2

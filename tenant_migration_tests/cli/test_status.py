@@ -138,7 +138,7 @@ def test_tables_of_another_schema_are_shown_qualified_and_any_name_works(
     result = mapped("status", "--detailed")
     assert result.exit_code == 0, result.stderr
     assert "   archive.Old 10%                " in result.stdout
-    assert "archive.Old 10%: 1 rows of 1 tenants without a mapping: '7'" in result.stdout
+    assert "archive.Old 10%: 1 row of 1 tenant without a mapping: '7'" in result.stdout
 
 
 def test_a_managed_table_that_was_dropped_is_said_so(

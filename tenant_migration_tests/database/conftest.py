@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -19,34 +19,17 @@ from tenant_migration_tests.servers import Server
 Psql = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture(scope="session")
-def installed_templates() -> dict[int, str]:
-    """{server version: database with organizations and the installation}, made when first needed."""
-    return {}
-
-
 @pytest.fixture
-def database(
-    server: Server, request: pytest.FixtureRequest, installed_templates: dict[int, str]
-) -> Iterator[str]:
-    """URL of a fresh database, as its owner; for tests of a `scene` a copy of an installed one."""
-    template = "template1"
-    if "scene" in request.fixturenames:
-        if server.version not in installed_templates:
-            installed_templates[server.version] = _make_template(server)
-        template = installed_templates[server.version]
-    name = server.create_database(template)
-    yield server.url(name)
-    server.drop_database(name)
+def database_template(server: Server, request: pytest.FixtureRequest) -> str:
+    """For tests of a `scene` a database with organizations and the installation."""
+    return server.template("scene", _fill) if "scene" in request.fixturenames else "template1"
 
 
-def _make_template(server: Server) -> str:
-    name = server.create_database()
-    with psycopg.connect(server.url(name), autocommit=True) as connection:
+def _fill(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(ORGANIZATIONS)
-    with connect(server.url(name)) as connection:
+    with connect(url) as connection:
         install(connection, MigrationConfig())
-    return name
 
 
 @pytest.fixture

@@ -13,7 +13,14 @@ import pytest
 from psycopg import pq, sql
 
 from tenant_migration.database import connection as connection_module
-from tenant_migration.database.connection import check_server, connect, transaction, usable
+from tenant_migration.database.connection import (
+    check_server,
+    connect,
+    open_another,
+    role_search_path,
+    transaction,
+    usable,
+)
 from tenant_migration.errors import DatabaseUnavailable, UnsupportedServer, UsageError
 from tenant_migration.quickstart.server import EmbeddedServer, start_server, stop_server
 from tenant_migration_tests.database.pooler import optionless_pooler
@@ -43,6 +50,15 @@ def setting(connection: psycopg.Connection, name: str) -> str:
     row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
     assert row is not None
     return str(row[0])
+
+
+def test_a_pinned_connection_has_our_path_and_knows_the_role_s(database: str) -> None:
+    with connect(database, pin_path=True) as pinned:
+        assert setting(pinned, "search_path") == "pg_catalog, pg_temp"
+        assert role_search_path(pinned) == '"$user", public'
+        with open_another(pinned) as another:
+            assert setting(another, "search_path") == "pg_catalog, pg_temp"
+            assert role_search_path(another) == '"$user", public'
 
 
 def test_a_connection_has_the_safe_settings(ours: psycopg.Connection) -> None:
@@ -191,8 +207,9 @@ def test_behind_a_pooler_that_refuses_options_transactions_keep_their_settings(
 ) -> None:
     with optionless_pooler(server.embedded.socket_folder) as port:
         url = f"postgresql://app_owner@127.0.0.1:{port}/{ours.info.dbname}?sslmode=disable&gssencmode=disable"
-        with connect(url) as connection:
+        with connect(url, pin_path=True) as connection:
             assert setting(connection, "row_security") == "on"  # what the pooler's server gives
+            assert setting(connection, "search_path") == '"$user", public', "the next client has it too"
             with transaction(connection):
                 assert setting(connection, "row_security") == "off"
                 assert setting(connection, "search_path") == "pg_catalog, pg_temp"

@@ -343,7 +343,7 @@ def test_an_earlier_installation_is_upgraded_with_its_contents(
     scene.execute("UPDATE tenant_migration.settings SET schema_version = 0")
     scene.execute("ALTER TABLE tenant_migration.settings ENABLE TRIGGER keep_installation")
     scene.execute("DROP FUNCTION validate_migration_readiness()")
-    scene.execute("DROP TABLE tenant_migration.reports")
+    scene.execute("DROP TABLE tenant_migration.truncations")
     scene.execute("DROP TRIGGER states_updated ON tenant_migration.table_states")
     scene.execute("DELETE FROM tenant_migration.state_transitions WHERE from_state = 'running'")
     scene.execute("INSERT INTO tenant_migration.state_transitions VALUES ('completed', 'pending', true)")

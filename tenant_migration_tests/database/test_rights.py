@@ -266,6 +266,7 @@ def test_the_groups_have_exactly_these_rights(grouped: Scene, database: str) -> 
                     "emergency_stop",
                     "emergency_stopped_at",
                     "emergency_stopped_by",
+                    "emergency_unstopped",
                     "mapping_generation",
                 ),
             ),

@@ -11,6 +11,12 @@ _ALPHA = organization_of("alpha")
 _OTHER_INDEX = "ALTER TABLE archive DROP CONSTRAINT archive_organization_id_shelf_key; {}"
 
 
+@pytest.fixture
+def before(before: World) -> World:
+    before.let_two_tenants_share()
+    return before
+
+
 @pytest.mark.parametrize(
     ("index", "rows", "count"),
     [
@@ -25,6 +31,18 @@ _OTHER_INDEX = "ALTER TABLE archive DROP CONSTRAINT archive_organization_id_shel
             "(1, 'alpha', NULL, 'a'), (2, 'alpha-two', NULL, 'A'), (3, 'alpha', NULL, 'a')",
             2,
             id="an expression and a predicate",
+        ),
+        pytest.param(
+            "CREATE UNIQUE INDEX ON archive (coalesce(organization_id::text, tenant_id || id), shelf)",
+            "(1, 'alpha', NULL, 'A'), (2, 'alpha-two', NULL, 'A'), (3, 'alpha', NULL, 'B')",
+            1,
+            id="within an expression",
+        ),
+        pytest.param(
+            "CREATE UNIQUE INDEX ON archive (shelf) WHERE organization_id IS NOT NULL",
+            "(1, 'alpha', NULL, 'A'), (2, 'beta', NULL, 'A'), (3, 'ghost', NULL, 'A')",
+            1,
+            id="in the predicate alone: rows come in by their organization",
         ),
         pytest.param(
             "CREATE UNIQUE INDEX ON archive (shelf) INCLUDE (organization_id)",

@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from tenant_migration.integrity.model import CheckResult, Outcome, Phase
-from tenant_migration.integrity.report import build_report, store_report, write_report
+from tenant_migration.integrity.report import build_report, store_report
+from tenant_migration.integrity.report_file import write_report
 from tenant_migration.integrity.report_text import report_as_text
 from tenant_migration_tests.integrity.world import World, organization_of
 
@@ -31,6 +32,7 @@ _PASSED = CheckResult(
     recommendation="Map them.",
 )
 _FAILED = replace(_PASSED, outcome=Outcome.FAILED, count=2, examples=("ghost", "<b>[red]O'Brien"))
+_OF_FAILED = {"description", "about", "exampleIds", "reproduce"}
 _ERRORED = replace(_PASSED, outcome=Outcome.ERRORED, severity="info", reason="too slow", sqlstate="57014")
 
 
@@ -70,7 +72,8 @@ def test_the_golden_case_of_one_ghost(before: World) -> None:
     assert [check["name"] for check in checks if check["outcome"] == "failed"] == ["tenants_have_mapping"]
     required = {"name", "table", "outcome", "severity", "rows_checked", "count", "duration_ms"}
     for check in checks:
-        assert required <= set(check) <= required | {"column", "reason", "tenant"}
+        assert required <= set(check) <= required | {"column", "reason", "tenant"} | _OF_FAILED
+        assert (check.keys() & _OF_FAILED >= {"description"}) == (check["outcome"] == "failed")
         assert check["outcome"] in {"passed", "failed", "skipped"}
         assert ("reason" in check) == (check["outcome"] == "skipped")
 

@@ -130,6 +130,7 @@ def test_rows_without_a_tenant_are_no_matter_of_one_tenant(before: World) -> Non
 
 
 def test_a_tenant_is_judged_by_the_circle_above_it(before: World) -> None:
+    before.let_two_tenants_share()
     alpha, beta = organization_of("alpha"), organization_of("beta")
     before.execute("UPDATE organizations SET parent_id = id WHERE id = %s", alpha)
     before.execute("UPDATE organizations SET parent_id = %s WHERE id = %s", alpha, organization_of("100%"))
@@ -140,6 +141,7 @@ def test_a_tenant_is_judged_by_the_circle_above_it(before: World) -> None:
 
 
 def test_a_collision_with_a_tenant_that_was_not_asked_about_is_found(before: World) -> None:
+    before.let_two_tenants_share()
     before.execute("UPDATE profiles SET email = 'both@example.org' WHERE id IN (11, 21)")
     for tenant, count in (("alpha", 1), ("alpha-two", 1), ("beta", 0)):
         result = one(before.check("pre-migration", tenants=[tenant]), "unique_collisions", "public.profiles")

@@ -17,6 +17,12 @@ _LOWER = "CREATE UNIQUE INDEX ON profiles (lower(email), tenant_id)"
 _EMAIL = "CREATE UNIQUE INDEX ON profiles (tenant_id, email)"
 
 
+@pytest.fixture
+def before(before: World) -> World:
+    before.let_two_tenants_share()
+    return before
+
+
 @pytest.mark.parametrize(
     ("index", "rows", "count"),
     [
@@ -28,6 +34,30 @@ _EMAIL = "CREATE UNIQUE INDEX ON profiles (tenant_id, email)"
         pytest.param(f"{_LOWER} WHERE email ~* '^b{{1}}'", _SAME_BUT_FOR_CASE, 1, id="both in the predicate"),
         pytest.param(_EMAIL, _NO_ADDRESS, 0, id="nulls are distinct"),
         pytest.param(f"{_EMAIL} NULLS NOT DISTINCT", _NO_ADDRESS, 1, id="nulls are not distinct"),
+        pytest.param(
+            "CREATE UNIQUE INDEX ON profiles ((tenant_id || ':' || lower(email)))",
+            _SAME_BUT_FOR_CASE,
+            1,
+            id="the key within an expression",
+        ),
+        pytest.param(
+            "CREATE UNIQUE INDEX ON profiles (md5(tenant_id), email)",
+            _SAME_BUT_FOR_CASE,
+            0,
+            id="the key within an expression, other values",
+        ),
+        pytest.param(
+            "CREATE UNIQUE INDEX ON profiles (lower(tenant_id)) WHERE id IN (11, 21, 31)",
+            _SAME_BUT_FOR_CASE,
+            1,
+            id="the key alone, within a predicate",
+        ),
+        pytest.param(
+            "CREATE UNIQUE INDEX ON profiles (email) WHERE tenant_id LIKE 'alpha%'",
+            _SAME_BUT_FOR_CASE,
+            0,
+            id="in the predicate alone, where it keeps no tenants apart",
+        ),
         pytest.param(_INCLUDED, _NO_ADDRESS, None, id="not in the key"),
     ],
 )
@@ -41,6 +71,7 @@ def test_the_twin_of_the_index_decides(before: World, index: str, rows: str, cou
         assert (result.outcome, result.reason) == (Outcome.SKIPPED, "no unique index contains the tenant key")
     else:
         assert (result.outcome is Outcome.FAILED, result.count) == (count > 0, count)
+        assert list(result.details.get("indexes", {}).values()) == ([count] if count else [])
 
 
 def test_tenants_of_different_organizations_do_not_collide(before: World) -> None:

@@ -1,8 +1,8 @@
 """A healthy database, small and full of what real ones have: before a migration, and after one.
 
 Keys of three types, quoted names with a percent sign, a composite key, a table without a key, partitions, an
-empty table with an organization column of its own, a configured relation, hostile tenant ids, two tenants of
-one organization, a system tenant.
+empty table with an organization column of its own, a configured relation, hostile tenant ids, a system
+tenant.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from tenant_migration.planning.model import Plan
 from tenant_migration.planning.storage import load_plan, store_plan, table_ids
 
 TEXT_TENANTS = ("alpha", "alpha-two", "beta", "O'Brien Local", '"; drop table claims; --', "100%")
-"""`alpha` and `alpha-two` go to one organization."""
 UUID_TENANTS = ("6f1b5e0a-0000-4000-8000-00000000000a", "6f1b5e0a-0000-4000-8000-00000000000b")
 INTEGER_TENANTS = ("101", "102")
 TENANTS = (*TEXT_TENANTS, *UUID_TENANTS, *INTEGER_TENANTS)
@@ -44,6 +43,8 @@ TABLES = (
 
 SETTINGS: dict[str, Any] = {
     "tenant_key_columns": ["tenant_id", "tenantId"],
+    "organizations": {"active": "is_active"},
+    "defaults": {"fingerprints": "journal"},
     "validation": {
         "allowed_unmapped_tenants": [SYSTEM_TENANT],
         "relations": [{"child": "claims", "columns": ["reviewer_id"], "parent": "profiles"}],
@@ -52,7 +53,8 @@ SETTINGS: dict[str, Any] = {
 
 _SCHEMA = """
 CREATE TABLE organizations (
-    id uuid PRIMARY KEY, parent_id uuid REFERENCES organizations, slug text, name text);
+    id uuid PRIMARY KEY, parent_id uuid REFERENCES organizations, slug text, name text,
+    is_active boolean DEFAULT true);
 CREATE TABLE profiles (
     id integer PRIMARY KEY, tenant_id text, email text, UNIQUE (tenant_id, email));
 CREATE TABLE claims (
@@ -84,21 +86,21 @@ reading AS (
     INSERT INTO readings SELECT number * 10 + i, make_date(2024 + i, 3, 1), tenant_id, number * 10 + i
     FROM t, generate_series(1, 2) i),
 item AS (
-    INSERT INTO app."Line%%Items" SELECT i, 'part', tenant_id::uuid, 10 * i
+    INSERT INTO app."Line%%Items" SELECT i, 'part', tenant_id::uuid, i + 0.10
     FROM unnest(%(uuid)s::text[]) WITH ORDINALITY AS u(tenant_id, n),
          generate_series(n * 10 + 1, n * 10 + 4) i),
 entry AS (
     INSERT INTO ledger SELECT tenant_id::int, 'entry ' || i, '{"a": 1}'
     FROM unnest(%(integer)s::text[]) tenant_id, generate_series(1, 3) i)
-INSERT INTO claims SELECT number * 100 + i, tenant_id, number * 10 + 1, number * 10 + 2, 'note'
+INSERT INTO claims SELECT number * 100 + i, tenant_id, number * 10 + 1, number * 10 + 2,
+       CASE WHEN i < 3 THEN 'note ' || i END
 FROM t, generate_series(1, 3) i
 """
 
 
 def organization_of(tenant: str) -> str:
     """The organization that the world maps a tenant to."""
-    number = TENANTS.index("alpha") if tenant == "alpha-two" else TENANTS.index(tenant)
-    return f"00000000-0000-4000-8000-{number + 100:012d}"
+    return f"00000000-0000-4000-8000-{TENANTS.index(tenant) + 100:012d}"
 
 
 @dataclass
@@ -134,6 +136,13 @@ class World:
         with psycopg.connect(self.superuser_url, autocommit=True) as superuser:
             superuser.execute("SET session_replication_role = replica")
             superuser.execute(text, parameters or None)
+
+    def let_two_tenants_share(self) -> None:
+        """Map `alpha-two` to the organization of `alpha`, before a migration."""
+        self.execute(
+            "UPDATE tenant_org_mappings SET organization_id = %s WHERE tenant_id = 'alpha-two'",
+            organization_of("alpha"),
+        )
 
     def check(
         self,
@@ -204,7 +213,7 @@ def _add_organizations(application: psycopg.Connection[tuple[Any, ...]]) -> None
     )
     for tenant in TENANTS:
         application.execute(
-            "INSERT INTO organizations VALUES (%s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO organizations VALUES (%s, %s, %s, %s)",
             [organization_of(tenant), federation, f"local {tenant}", tenant],
         )
         application.execute(

@@ -11,6 +11,7 @@ from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import connect
 from tenant_migration.database.install import install
 from tenant_migration_tests.mapping.organizations import create_organizations
+from tenant_migration_tests.servers import Server
 
 
 @pytest.fixture
@@ -19,8 +20,18 @@ def config() -> MigrationConfig:
 
 
 @pytest.fixture
-def installed(database: str, config: MigrationConfig) -> Iterator[psycopg.Connection]:
-    with connect(database) as connection:
+def database_template(server: Server, request: pytest.FixtureRequest) -> str:
+    """For tests of what is `installed` a database that has it, with organizations."""
+    return server.template("mapping", _fill) if "installed" in request.fixturenames else "template1"
+
+
+def _fill(url: str) -> None:
+    with connect(url) as connection:
         create_organizations(connection)
-        install(connection, config)
+        install(connection, MigrationConfig())
+
+
+@pytest.fixture
+def installed(database: str) -> Iterator[psycopg.Connection]:
+    with connect(database) as connection:
         yield connection

@@ -1,15 +1,20 @@
-"""A database to migrate and a Dagster instance for each test: copies of templates made once a server."""
+"""A database to migrate and a Dagster instance for each test: copies of templates made once a server.
+
+One version of the server is enough here, except where a test asks for all: the subject is Dagster.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
 import yaml
+from dagster._core.event_api import PartitionKeyFilter
 from psycopg import sql
 
 from tenant_migration.config import (
@@ -29,8 +34,10 @@ from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.model import Plan
 from tenant_migration.planning.storage import store_plan
 from tenant_migration.quickstart.sample import UNMAPPED_TENANT, create_sample
-from tenant_migration_tests.conftest import Server
+from tenant_migration_tests.servers import Server, Servers
+from tenant_migration_tests.versions import NEWEST
 
+SKIP_BACKUP: dict[str, object] = {"start": {"skip_backup": True}}
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 TENANTS = 6
 ROWS = 1_500
@@ -89,6 +96,12 @@ class App:
         return rows
 
 
+@pytest.fixture(scope="session", params=[NEWEST], ids=lambda version: f"pg{version}")
+def server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """The newest version only."""
+    return servers.get(request.param)
+
+
 @pytest.fixture(scope="session")
 def app_template(server: Server) -> str:
     """Name of a database with the sample, the mappings and the installed schema."""
@@ -121,10 +134,48 @@ def storage_template(server: Server, tmp_path_factory: pytest.TempPathFactory) -
     return name
 
 
+@dataclass(frozen=True)
+class Templates:
+    """Names of databases to copy."""
+
+    app: str
+    storage: str
+    """Dagster's, as it belongs to the application's."""
+
+
+@pytest.fixture(scope="session")
+def migrated_templates(
+    server: Server, app_template: str, storage_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Templates:
+    """Everything is migrated by one run, without a backup."""
+    names = Templates(server.create_database(app_template), server.create_database(storage_template))
+    folder = tmp_path_factory.mktemp("migrated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(folder / "home"))
+        patch.setenv(DAGSTER_URL_VARIABLE, server.url(names.storage))
+        patch.setenv(DATABASE_URL_VARIABLE, server.url(names.app))
+        config = write_config(folder, patch, [UNMAPPED_TENANT])
+        with shared_instance() as instance:
+            app = _app(server.url(names.app), config)
+            result = Dagster(_definitions(app, instance), instance).run("migrate_all", ops=SKIP_BACKUP)
+            assert result.success, failure_messages(result)
+    server.end_sessions(names.storage)
+    return names
+
+
 @pytest.fixture
-def storage(server: Server, storage_template: str) -> Iterator[str]:
+def templates(request: pytest.FixtureRequest, app_template: str, storage_template: str) -> Templates:
+    """What the test starts from: for a test of `migrated` that, else a stored plan."""
+    if "migrated" in request.fixturenames:
+        found: Templates = request.getfixturevalue("migrated_templates")
+        return found
+    return Templates(app_template, storage_template)
+
+
+@pytest.fixture
+def storage(server: Server, templates: Templates) -> Iterator[str]:
     """URL of Dagster's storage."""
-    name = server.create_database(storage_template)
+    name = server.create_database(templates.storage)
     yield server.url(name)
     server.drop_database(name)
 
@@ -141,16 +192,19 @@ def home(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def app(
-    server: Server, app_template: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, templates: Templates, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[App]:
     """The database to migrate; the environment names it, so that jobs run as from the UI."""
-    name = server.create_database(app_template)
-    url = server.url(name)
+    name = server.create_database(templates.app)
     write_config(tmp_path, monkeypatch, [UNMAPPED_TENANT])
-    monkeypatch.setenv(DATABASE_URL_VARIABLE, url)
+    monkeypatch.setenv(DATABASE_URL_VARIABLE, server.url(name))
+    yield _app(server.url(name), load_config())
+    server.drop_database(name)
+
+
+def _app(url: str, config: MigrationConfig) -> App:
     connection = connect(url)
     try:
-        config = load_config()
         plan = build_plan(connection, config)
         tenants = connection.execute(
             "SELECT m.tenant_id FROM public.tenant_org_mappings m JOIN public.profiles p USING (tenant_id)"
@@ -158,8 +212,7 @@ def app(
         ).fetchall()
     finally:
         connection.close()
-    yield App(url, config, plan, tuple(tenant for (tenant,) in tenants))
-    server.drop_database(name)
+    return App(url, config, plan, tuple(tenant for (tenant,) in tenants))
 
 
 def write_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: list[str]) -> MigrationConfig:
@@ -201,6 +254,10 @@ def instance(home: Path) -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def definitions(app: App, instance: dg.DagsterInstance) -> dg.Definitions:
     """The definitions for the plan, with the partitions in place as the sensor leaves them."""
+    return _definitions(app, instance)
+
+
+def _definitions(app: App, instance: dg.DagsterInstance) -> dg.Definitions:
     connection = connect(app.url)
     try:
         sync(instance, connection, app.config)
@@ -269,6 +326,16 @@ class Dagster:
             if record.asset_observation is not None
         }
 
+    def evaluation(self, table: str, check: str, tenant: str) -> dict[str, Any]:
+        """Metadata of the latest result of a check on a partition."""
+        key = dg.AssetCheckKey(dg.AssetKey(["public", table]), check)
+        records = self.instance.event_log_storage.get_asset_check_execution_history(
+            key, limit=1, partition_filter=PartitionKeyFilter(key=partition_key(tenant))
+        )
+        assert records[0].event is not None
+        evaluation = records[0].event.get_dagster_event().asset_check_evaluation_data
+        return {name: value.value for name, value in evaluation.metadata.items()}
+
     def check_results(self, table: str, check: str) -> dict[str, tuple[bool, bool]]:
         """Partition -> (passed, points to the latest materialization), of the latest result."""
         key = dg.AssetCheckKey(dg.AssetKey(["public", table]), check)
@@ -282,6 +349,12 @@ class Dagster:
 @pytest.fixture
 def dagster(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Dagster:
     return Dagster(definitions, instance)
+
+
+@pytest.fixture
+def migrated(dagster: Dagster) -> Dagster:
+    """Everything is migrated, and green."""
+    return dagster
 
 
 def failure_messages(result: dg.ExecuteInProcessResult) -> list[str]:

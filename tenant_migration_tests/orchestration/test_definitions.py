@@ -11,11 +11,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from tenant_migration.config import DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
+from tenant_migration.config import CONFIG_VARIABLE, DAGSTER_URL_VARIABLE, DATABASE_URL_VARIABLE
 from tenant_migration.errors import ConfigurationError
 from tenant_migration.orchestration import config as run_configuration
 from tenant_migration.orchestration import plan_file
 from tenant_migration.orchestration.build import build_definitions
+from tenant_migration.orchestration.definitions import defs
 from tenant_migration.planning.model import Plan
 from tenant_migration_tests.orchestration.plans import plan, small_plan, table
 
@@ -110,7 +111,10 @@ def test_every_table_has_both_gates_by_tenant_and_the_mappings_one_for_all() -> 
     tenants = dg.DynamicPartitionsDefinition(name="tenants")
     names = ["profiles", "claims", "teams", "members"]
     assert checks == {
-        "public/tenant_org_mappings:mapping_complete": None,
+        **{
+            f"public/tenant_org_mappings:{check}": None
+            for check in ("mapping_complete", "validation", "verification")
+        },
         **{f"public/{name}:{check}": tenants for name in names for check in ("validation", "verification")},
     }
 
@@ -143,14 +147,36 @@ def test_the_ops_of_migrate_all_are_wired_like_the_assets() -> None:
     }
 
 
-def test_the_nightly_cleanup_is_off_until_somebody_turns_it_on() -> None:
-    [schedule] = build_definitions(small_plan()).get_repository_def().schedule_defs
-    assert schedule.job_name == "backup_cleanup"
+NIGHTLY = {"backup_cleanup_nightly": "backup_cleanup", "verification_nightly": "verify_all"}
+
+
+@pytest.mark.parametrize("name", NIGHTLY)
+def test_what_runs_every_night_is_off_until_somebody_turns_it_on(name: str) -> None:
+    schedules = build_definitions(small_plan()).get_repository_def().schedule_defs
+    assert {schedule.name: schedule.job_name for schedule in schedules} == NIGHTLY
+    [schedule] = [schedule for schedule in schedules if schedule.name == name]
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
     assert "off until somebody turns it on" in (schedule.description or "")
     run = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
     assert run is not None
-    assert [dict(request.run_config) for request in run] == [{}]  # the days are the configuration file's
+    assert [dict(request.run_config) for request in run] == [{}]  # what to do is the configuration file's
+
+
+@pytest.mark.parametrize(
+    ("text", "cron"),
+    [("schedule: {verification_cron: '15 4 * * 0'}", "15 4 * * 0"), ("schedule: {cron: '1'}", "0 2 * * *")],
+    ids=["given", "a mistake keeps nothing out of the UI"],
+)
+def test_when_to_verify_is_read_as_the_definitions_load(
+    text: str, cron: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "migration.yaml"
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    plan_file.write(small_plan())
+    schedules = defs().get_repository_def().schedule_defs
+    assert {s.name: s.cron_schedule for s in schedules}["verification_nightly"] == cron
 
 
 def test_without_a_plan_there_is_no_schedule() -> None:
@@ -295,10 +321,13 @@ def test_they_load_in_a_fresh_interpreter_without_database_and_storage(
     assert [file.name for file in tmp_path.iterdir()] == (["plan.json"] if given else [])
 
 
-@pytest.mark.parametrize("given", [None, small_plan()], ids=["without_plan", "with_plan"])
-@pytest.mark.parametrize("workspace", [["-w", "workspace.yaml"], []], ids=["workspace_yaml", "tool_dg"])
+@pytest.mark.parametrize(
+    ("workspace", "given"),
+    [(["-w", "workspace.yaml"], small_plan()), ([], None)],
+    ids=["workspace_yaml-with_plan", "tool_dg-without_plan"],
+)
 def test_dagster_definitions_validate_passes_from_the_repository_root(
-    given: Plan | None, workspace: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: list[str], given: Plan | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     if given is not None:

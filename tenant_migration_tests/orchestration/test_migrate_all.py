@@ -16,10 +16,12 @@ from tenant_migration_tests.orchestration.conftest import (
     store_new_plan,
     write_config,
 )
+from tenant_migration_tests.versions import every_server
 
 CHILDREN_OF_CLAIMS = {"documents", "grievances"}
 
 
+@every_server
 def test_every_tenant_and_table_is_recorded_as_the_database_has_it(app: App, dagster: Dagster) -> None:
     result = dagster.run("migrate_all")
 
@@ -38,8 +40,7 @@ def test_every_tenant_and_table_is_recorded_as_the_database_has_it(app: App, dag
         assert sum(rows.values()) > 0
 
 
-def test_the_rows_have_the_organization_that_the_mapping_says(app: App, dagster: Dagster) -> None:
-    assert dagster.run("migrate_all").success
+def test_the_rows_have_the_organization_that_the_mapping_says(app: App, migrated: Dagster) -> None:
     for table in app.plan.tables:
         [[wrong]] = app.query(
             f"SELECT count(*) FROM {table.table_name} t LEFT JOIN tenant_org_mappings m USING (tenant_id)"
@@ -48,25 +49,23 @@ def test_the_rows_have_the_organization_that_the_mapping_says(app: App, dagster:
         assert wrong == 0, table.qualified_name
 
 
-def test_the_runs_row_in_the_database_names_the_dagster_run(app: App, dagster: Dagster) -> None:
-    result = dagster.run("migrate_all")
+def test_the_runs_row_in_the_database_names_the_dagster_run(app: App, migrated: Dagster) -> None:
+    [run] = migrated.instance.get_runs()
     assert app.query("SELECT state, dagster_run_id FROM tenant_migration.runs WHERE kind = 'migrate'") == [
-        ("completed", result.run_id)
+        ("completed", run.run_id)
     ]
 
 
-def test_mapping_complete_passes_on_the_mappings(app: App, dagster: Dagster) -> None:
-    assert dagster.run("migrate_all").success
-    assert dagster.check_results("tenant_org_mappings", "mapping_complete") == {"None": (True, True)}
+def test_mapping_complete_passes_on_the_mappings(migrated: Dagster) -> None:
+    assert migrated.check_results("tenant_org_mappings", "mapping_complete") == {"None": (True, True)}
 
 
-def test_running_again_changes_no_row_and_stays_green(app: App, dagster: Dagster) -> None:
-    assert dagster.run("migrate_all").success
+def test_running_again_changes_no_row_and_stays_green(app: App, migrated: Dagster) -> None:
     before = app.fingerprint()
-    assert dagster.run("migrate_all").success
+    assert migrated.run("migrate_all").success
     assert app.fingerprint() == before
     for table in app.plan.tables:
-        assert dagster.check_results(table.table_name, "verification") == dict.fromkeys(
+        assert migrated.check_results(table.table_name, "verification") == dict.fromkeys(
             app.tenants, (True, True)
         )
 
@@ -155,8 +154,7 @@ def test_one_tenant_that_fails_keeps_the_others_going(app: App, instance: dg.Dag
         assert set(dagster.check_results("documents", check)) == good
 
 
-def test_a_gate_that_refuses_a_further_run_materializes_nothing_again(app: App, dagster: Dagster) -> None:
-    assert dagster.run("migrate_all").success
+def test_a_gate_that_refuses_a_further_run_materializes_nothing_again(app: App, migrated: Dagster) -> None:
     tenant = app.tenants[0]
     app.execute(
         "UPDATE profiles SET organization_id ="
@@ -165,14 +163,14 @@ def test_a_gate_that_refuses_a_further_run_materializes_nothing_again(app: App, 
         tenant,
         tenant,
     )
-    result = dagster.run("migrate_all", ops={"start": {"tables": ["profiles"]}})
+    result = migrated.run("migrate_all", ops={"start": {"tables": ["profiles"]}})
 
     assert not result.success
     assert "validation" in failure_messages(result)[0]
     assert [event for event in result.all_events if event.is_step_materialization] == []
-    newest = dagster.instance.fetch_materializations(dg.AssetKey(["public", "profiles"]), limit=1).records[0]
+    newest = migrated.instance.fetch_materializations(dg.AssetKey(["public", "profiles"]), limit=1).records[0]
     assert newest.run_id != result.run_id
-    assert dagster.check_results("profiles", "validation")[tenant] == (False, True)
+    assert migrated.check_results("profiles", "validation")[tenant] == (False, True)
     assert set(app.states().values()) == {"completed"}
 
 

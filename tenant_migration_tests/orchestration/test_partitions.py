@@ -62,10 +62,7 @@ def test_an_id_that_is_too_long_for_a_key_is_left_out_and_holds_nobody_up(app: A
     with connect(app.url) as connection:
         assert sync(dagster.instance, connection, app.config).left_out == (TOO_LONG,)
     said = tick(dagster.definitions, "tenant_partitions", dagster.instance)
-    assert (
-        f"1 tenants have no partition, as their keys would be longer than 2,000 bytes ({TOO_LONG[:40]}"
-        in said
-    )
+    assert f"1 tenant without a partition, as keys would be longer than 2,000 bytes ({TOO_LONG[:40]}" in said
     assert keys(dagster.instance) == set(app.tenants) - {renamed}
 
     assert dagster.run("migrate", tenant=other, tables=["precedents"]).success

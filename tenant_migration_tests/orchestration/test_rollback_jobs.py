@@ -10,22 +10,12 @@ from tenant_migration.database.connection import connect
 from tenant_migration.orchestration.launch import run_migrate, run_rollback
 from tenant_migration.orchestration.reconcile import reconcile
 from tenant_migration.workflow.rollback import rollback
-from tenant_migration_tests.orchestration.conftest import App, Dagster, failure_messages
+from tenant_migration_tests.orchestration.conftest import SKIP_BACKUP, App, Dagster, failure_messages
 from tenant_migration_tests.orchestration.test_backup_jobs import metadata_of
 from tenant_migration_tests.orchestration.test_migrate_all import hold_lease
 from tenant_migration_tests.orchestration.versions import newest_server_only
 
 pytestmark = newest_server_only
-
-SKIP = {"start": {"skip_backup": True}}
-
-
-@pytest.fixture
-def migrated(app: App, dagster: Dagster) -> Dagster:
-    """Everything is migrated, and green."""
-    result = dagster.run("migrate_all", ops=SKIP)
-    assert result.success, failure_messages(result)
-    return dagster
 
 
 def database_name(app: App) -> str:
@@ -102,7 +92,11 @@ def test_what_the_application_wrote_is_left_alone_and_listed_by_its_key(app: App
     listed = str(shown["left_alone"])
     assert f"| public.documents | {tenant} | id={number} | changed | {elsewhere} |" in listed
     assert f"| public.strike_votes | {tenant} | id={deleted} | deleted |" in listed
-    assert migrated.observed("documents")[tenant]["rows_changed"] == 1
+    observed = migrated.observed("documents")[tenant]
+    assert observed["rows_changed"] == 1
+    assert f"| public.documents | {tenant} | id={number} | changed |" in str(observed["left_alone"])
+    assert f"id={deleted} | deleted |" in str(migrated.observed("strike_votes")[tenant]["left_alone"])
+    assert "left_alone" not in migrated.observed("claims")[tenant]
     assert app.rows_by_tenant("documents")[tenant] == 1
 
 
@@ -150,7 +144,7 @@ def test_without_a_confirmation_it_cannot_even_be_launched(dagster: Dagster) -> 
 
 def test_everything_goes_back_and_nothing_stays_green(app: App, dagster: Dagster) -> None:
     before = app.fingerprint()
-    assert dagster.run("migrate_all", ops=SKIP).success
+    assert dagster.run("migrate_all", ops=SKIP_BACKUP).success
     result = dagster.run(
         "rollback_all", ops={"start_rollback": {"confirm": database_name(app), "drop_created": True}}
     )
@@ -289,7 +283,7 @@ def test_the_emergency_stops_takes_back_and_says_what_is_where(app: App, migrate
         results = migrated.check_results(table.table_name, "verification")
         assert results == dict.fromkeys(app.tenants, (False, True))
 
-    refused = migrated.run("migrate_all", ops=SKIP)
+    refused = migrated.run("migrate_all", ops=SKIP_BACKUP)
     assert not refused.success
     assert "a wrong mapping" in failure_messages(refused)[0]
 

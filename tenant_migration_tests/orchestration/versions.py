@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
+from tenant_migration_tests.versions import newest_server_only
 
-from tenant_migration_tests.servers import tested_versions
-
-newest_server_only = pytest.mark.parametrize("server", [max(tested_versions())], indirect=True)
+__all__ = ["newest_server_only"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,8 @@ from tenant_migration.config import MigrationConfig
 from tenant_migration.database.install import install
 from tenant_migration.errors import PlanOutdated
 from tenant_migration.planning.builder import build_plan
-from tenant_migration.planning.drift import refuse_if_changed
+from tenant_migration.planning.drift import refuse_if_changed, refuse_if_configuration_changed
+from tenant_migration.planning.model import OrganizationsRef, Plan
 from tenant_migration.planning.storage import store_plan, table_ids
 from tenant_migration_tests import schemas
 from tenant_migration_tests.planning.conftest import configuration, table_of
@@ -212,3 +214,48 @@ def test_the_settings_of_a_table_with_a_dot_in_its_name_are_found(load_schema: L
     table = table_of(build_plan(connection, config), "public.a.b")
     assert table.settings.batch_size == 7
     refuse_if_changed(connection, config, table)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"organizations": {"table": "other"}},
+            "organizations.table: was 'public.organizations', is 'other'",
+        ),
+        ({"organizations": {"id": "number"}}, "organizations.id: was 'id', is 'number'"),
+        ({"organizations": {"parent_id": "above"}}, "organizations.parent_id: was 'parent_id', is 'above'"),
+        ({"organizations": {"active": "active"}}, "organizations.active: was None, is 'active'"),
+        ({"tenant_key_columns": ["tenant_id", "tenantId"]}, "tenant_key_columns: was ['tenant_id'], is"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else next(iter(value)),
+)
+def test_a_change_of_the_configuration_for_the_whole_database_is_named(
+    settings: dict[str, Any], message: str
+) -> None:
+    plan = Plan(
+        tool_version="0",
+        database="d",
+        server_version=160000,
+        interface_schema="public",
+        organizations=OrganizationsRef(
+            schema_name="public",
+            table_name="organizations",
+            id_column="id",
+            parent_id_column="parent_id",
+            slug_column=None,
+            name_column=None,
+        ),
+        tables=(),
+        relations=(),
+        hazards=(),
+        excluded=(),
+    )
+    refuse_if_configuration_changed(MigrationConfig(), plan)
+    same = {
+        "organizations": {"table": "public.organizations", "slug": "other"},
+        "validation": {"allowed_unmapped_tenants": ["system"]},
+    }
+    refuse_if_configuration_changed(MigrationConfig.model_validate(same), plan)
+    with pytest.raises(PlanOutdated, match=re.escape(message)):
+        refuse_if_configuration_changed(MigrationConfig.model_validate(settings), plan)

@@ -69,6 +69,14 @@ TABLE_HAZARDS: dict[str, dict[str, set[str]]] = {
     "organizations_elsewhere": {},
     "partitions": {"public.spread": {"info no_row_identity"}},
     "partitions_with_triggers": {"public.events": {"refuse trigger_writes_elsewhere"}},
+    "publication_filters": {
+        "public.filtered": {"refuse publication_refuses_updates"},
+        "public.filtered_by_key": {"info published"},
+        "public.filtered_root": {"refuse publication_refuses_updates"},
+        "public.list_and_full": {"refuse publication_refuses_updates", "warn publication_column_list"},
+        "public.list_without_key": {"refuse publication_refuses_updates", "warn publication_column_list"},
+        "public.own_check": {"warn constraint_not_valid", "info no_row_identity"},
+    },
     "publications": {
         "public.full_identity": {"info published", "info no_row_identity"},
         "public.only_inserts": {"info no_row_identity"},
@@ -138,6 +146,8 @@ TESTED_ELSEWHERE = {
     "no_tables",
     "not_owner",
     "organization_column_places_rows",
+    "organizations_active_missing",
+    "organizations_active_type",
     "organizations_id_missing",
     "organizations_id_not_unique",
     "organizations_missing",
@@ -145,6 +155,7 @@ TESTED_ELSEWHERE = {
     "row_security_active_on_organizations",
     "standby",
     "tenant_index_missing",
+    "tenant_key_is_array",
     "tenants_not_counted",
     "unmapped_tenants",
 }

@@ -73,6 +73,23 @@ def test_optional_columns_that_are_missing_are_told_and_left_out(loaded: psycopg
     assert "'title'" in told[1]
 
 
+@pytest.mark.parametrize(
+    ("column", "refusal"),
+    [
+        ("is_active", None),
+        ("is_activ", "organizations_active_missing"),
+        ("name", "organizations_active_type"),
+    ],
+)
+def test_a_column_for_active_organizations_must_be_there_and_say_yes_or_no(
+    loaded: psycopg.Connection, column: str, refusal: str | None
+) -> None:
+    loaded.execute("ALTER TABLE public.organizations ADD COLUMN is_active boolean")
+    plan = build_plan(loaded, MigrationConfig.model_validate({"organizations": {"active": column}}))
+    assert [hazard.name for hazard in plan.refusals] == ([refusal] if refusal else [])
+    assert plan.organizations.active_column == column
+
+
 def test_organizations_in_another_schema_under_other_names_are_resolved(
     plan_schema: Callable[..., Plan],
 ) -> None:

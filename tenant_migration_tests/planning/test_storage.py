@@ -138,6 +138,43 @@ def test_columns_of_a_table_with_migrated_rows_cannot_change(load_schema: Load) 
     assert load_plan(connection) == plan
 
 
+def with_migrated_rows(connection: psycopg.Connection, table: str) -> None:
+    schemas.map_tenants(connection, {"acme": 1})
+    connection.execute(
+        "INSERT INTO tenant_migration.table_states (table_id, tenant_number, state, rows_migrated, actor)"
+        " SELECT m.table_id, t.tenant_number, 'pending', 7, 'tester'"
+        " FROM tenant_migration.managed_tables m, tenant_migration.tenants t WHERE m.table_name = %s",
+        (table,),
+    )
+
+
+def test_a_table_with_migrated_rows_is_not_left_out_while_it_is_there(load_schema: Load) -> None:
+    connection = installed(load_schema)
+    plan = build_plan(connection, MigrationConfig())
+    store_plan(connection, plan, "tester")
+    with_migrated_rows(connection, "undeclared")
+    without = MigrationConfig.model_validate({"tables": {"undeclared": {"exclude": True}}})
+    with pytest.raises(Refused, match=r"public\.undeclared: 7 rows\n.*Roll these tables back first"):
+        store_plan(connection, build_plan(connection, without), "tester")
+    assert load_plan(connection) == plan
+    connection.execute("DROP TABLE undeclared CASCADE")
+    store_plan(connection, build_plan(connection, MigrationConfig()), "tester")
+    assert set(table_ids(connection)) == {"public.declared"}
+
+
+def test_a_table_with_migrated_rows_that_was_renamed_is_named(load_schema: Load) -> None:
+    connection = installed(load_schema)
+    store_plan(connection, build_plan(connection, MigrationConfig()), "tester")
+    with_migrated_rows(connection, "undeclared")
+    number = table_ids(connection)["public.undeclared"]
+    connection.execute(
+        f"CREATE TABLE tenant_migration.journal_{number} AS SELECT 'undeclared'::regclass::oid AS leaf"
+    )
+    connection.execute('ALTER TABLE undeclared RENAME TO "100% other"')
+    with pytest.raises(Refused, match=r"public\.undeclared: 7 rows; it is called public\.100% other now"):
+        store_plan(connection, build_plan(connection, MigrationConfig()), "tester")
+
+
 def test_without_the_private_schema_the_next_step_is_install(load_schema: Load) -> None:
     connection = load_schema("no_foreign_key")
     plan = build_plan(connection, MigrationConfig())

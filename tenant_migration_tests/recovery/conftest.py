@@ -14,11 +14,12 @@ from tenant_migration_tests.backfill.conftest import (
     World,
     bare_world,
     claims,
+    database_template,
     table_of,
     world,
 )
 
-__all__ = ["bare_world", "claims", "roll_back", "world"]
+__all__ = ["bare_world", "claims", "database_template", "roll_back", "world"]
 
 
 def roll_back(

@@ -14,6 +14,7 @@ from tenant_migration.backfill.results import Progress, Selection
 from tenant_migration.backfill.runs import finish_run, start_run
 from tenant_migration.backfill.states import State
 from tenant_migration.database.connection import connect
+from tenant_migration.planning.storage import load_plan
 from tenant_migration.recovery.rollback.engine import roll_back_table
 from tenant_migration.recovery.runs import start_rollback
 from tenant_migration_tests.backfill.conftest import ACTOR, World, table_of
@@ -21,6 +22,7 @@ from tenant_migration_tests.recovery.live_application import WRONG_ROWS, Applica
 from tenant_migration_tests.servers import Server
 
 TENANTS = ("alpha", "beta")
+SCHEMAS: dict[str, Any] = {"schemas": {"include": ["public"]}}
 SETTINGS: dict[str, Any] = {
     "batch_size": 2,
     "adaptive": False,
@@ -51,7 +53,7 @@ class _InterruptedError(BaseException):
 
 
 class RecoveryMachine(RuleBasedStateMachine):
-    """One database for each example, copied from a template that has the tool and an empty table."""
+    """One database for each example, copied from a template with the tool, an empty table and its plan."""
 
     server: Server
     template: str
@@ -60,8 +62,8 @@ class RecoveryMachine(RuleBasedStateMachine):
         super().__init__()
         self.database = self.server.create_database(self.template)
         url = self.server.url(self.database)
-        self.world = World(url, connect(url), {"schemas": {"include": ["public"]}})
-        self.plan = self.world.plan(**SETTINGS)
+        self.world = World(url, connect(url), SCHEMAS)
+        self.plan = load_plan(self.world.connection)
         self.application_connection = psycopg.connect(url, autocommit=True)
         self.application = Application(self.application_connection, TENANTS, self.organizations())
 

@@ -11,11 +11,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tenant_migration.backfill.results import Progress
 from tenant_migration.database.connection import connect
 from tenant_migration.errors import OperationFailed, Refused, RunStopped, UnknownTable, UnknownTenant
 from tenant_migration.planning.storage import load_plan
+from tenant_migration.recovery.backups.columns import read_source
+from tenant_migration.recovery.backups.manifest import register
+from tenant_migration.recovery.backups.space import Space
 from tenant_migration.workflow.backup import list_backups, take_backup
-from tenant_migration_tests.backfill.conftest import ACTOR, World
+from tenant_migration_tests.backfill.conftest import ACTOR, World, table_of
 from tenant_migration_tests.recovery.backup_scene import (
     TABLE,
     audit_of,
@@ -165,8 +169,14 @@ INSERT INTO public.slow SELECT 'alpha', ROW('street ' || i)::public.place FROM g
 @pytest.mark.parametrize(
     ("stop", "message"),
     [
-        ("UPDATE tenant_migration.settings SET emergency_stop = true", "emergency switch"),
-        ("UPDATE tenant_migration.runs SET state = 'cancelled' WHERE state = 'running'", "cancelled"),
+        (
+            "UPDATE tenant_migration.settings SET emergency_stop = true",
+            "emergency switch; nothing of it is kept",
+        ),
+        (
+            "UPDATE tenant_migration.runs SET state = 'cancelled' WHERE state = 'running'",
+            "cancelled; nothing of it is kept",
+        ),
     ],
     ids=["emergency", "cancel"],
 )
@@ -198,9 +208,10 @@ def test_a_running_backup_is_stopped_on_the_server(
 def test_no_backup_starts_while_the_emergency_switch_is_set(claims: Claims) -> None:
     world = claims(70)
     world.sql("UPDATE tenant_migration.settings SET emergency_stop = true")
-    with pytest.raises(RunStopped, match="resume"):
+    with pytest.raises(Refused, match=r"the emergency switch is set.*nothing may start.*resume"):
         back_up(world)
     assert_nothing_is_left(world)
+    assert world.one("SELECT count(*) FROM tenant_migration.backups") == 0
     world.sql("UPDATE tenant_migration.settings SET emergency_stop = false")
     assert back_up(world).verified
 
@@ -233,6 +244,33 @@ def test_max_bytes_is_refused_with_the_numbers_before_anything_is_made(claims: C
     assert world.one("SELECT count(*) FROM tenant_migration.backups") == 1
     world.settings = {"backups": {"max_bytes": 10 * size}}
     assert f"max_bytes is {10 * size:,}" in back_up(world).space
+
+
+def test_two_backups_at_once_do_not_exceed_max_bytes_together(claims: Claims) -> None:
+    """The second one looks while the first is being made, whose relations nobody sees yet."""
+    world = claims(2000)
+    plan, size = world.plan(), world.one("SELECT pg_table_size('public.claims')")
+    world.settings = {"backups": {"max_bytes": int(1.5 * size)}}
+    refused: list[str] = []
+
+    def back_up_too(_: Progress) -> None:
+        with connect(world.url) as another, pytest.raises(Refused, match="are being made") as caught:
+            take_backup(another, world.config, plan, actor=ACTOR)
+        refused.append(str(caught.value))
+
+    assert take_backup(world.connection, world.config, plan, actor=ACTOR, progress=back_up_too).verified
+    assert len(refused) == 1
+    world.sql("UPDATE tenant_migration.backups SET state = 'creating', bytes_expected = %s", size)
+    with pytest.raises(Refused, match="are being made"):  # registered after the first look
+        register(
+            world.connection,
+            [read_source(world.connection, table_of(plan, TABLE), world.table_id(TABLE))],
+            tenants=None,
+            actor=ACTOR,
+            space=Space(size, ()),
+            max_bytes=int(1.5 * size),
+            dagster_run_id=None,
+        )
 
 
 def test_the_space_of_one_tenant_is_its_share(claims: Claims) -> None:

@@ -19,7 +19,7 @@ from tenant_migration.workflow.backup import (
     release,
     take_backup,
 )
-from tenant_migration.workflow.migrate import Scope, migrate, resolve_scope
+from tenant_migration.workflow.migrate import Scope, abort, begin, migrate, resolve_scope
 from tenant_migration_tests.backfill.conftest import ACTOR, TENANTS, World
 from tenant_migration_tests.recovery.backup_scene import (
     TABLE,
@@ -39,9 +39,14 @@ Claims = Callable[[int], World]
 def age(world: World, backup: Backup, days: float) -> None:
     """Let a backup have been made so many days earlier."""
     world.sql(
-        "UPDATE tenant_migration.backups SET created_at = created_at - %s * interval '1 day',"
-        " relied_on_at = relied_on_at - %s * interval '1 day' WHERE backup_id = %s",
+        "UPDATE tenant_migration.backups SET created_at = created_at - %s * interval '1 day'"
+        " WHERE backup_id = %s",
         days,
+        backup.backup_id,
+    )
+    world.sql(
+        "UPDATE tenant_migration.relied_on_backups SET relied_on_at = relied_on_at - %s * interval '1 day'"
+        " WHERE backup_id = %s",
         days,
         backup.backup_id,
     )
@@ -54,12 +59,10 @@ def cleanup(world: World, days: int | None = None, *, dry_run: bool = False) -> 
 
 
 def migrate_claims(world: World, tenants: Sequence[str] | None = None) -> None:
-    config = world.config.model_copy(
-        update={
-            "validation": world.config.validation.model_copy(update={"allowed_unmapped_tenants": ["system"]})
-        }
+    world.settings["validation"] = {"allowed_unmapped_tenants": ["system"]}
+    [outcome] = migrate(
+        world.connection, world.config, world.plan(), actor=ACTOR, tables=[TABLE], tenants=tenants
     )
-    [outcome] = migrate(world.connection, config, world.plan(), actor=ACTOR, tables=[TABLE], tenants=tenants)
     assert outcome.state == "completed", outcome.reason
 
 
@@ -82,7 +85,7 @@ def test_young_backups_stay_and_old_ones_go(claims: Claims) -> None:
         younger.backup_id: "younger than 14 days",
         newest.backup_id: "younger than 14 days",
     }
-    assert cleanup(world, 1) == {younger.backup_id: None, newest.backup_id: "younger than 1 days"}
+    assert cleanup(world, 1) == {younger.backup_id: None, newest.backup_id: "younger than 1 day"}
     assert cleanup(world, 0) == {newest.backup_id: None}
     assert backup_relations(world) == []
 
@@ -235,7 +238,7 @@ def test_a_tenants_own_backup_is_needed_for_that_tenant(claims: Claims) -> None:
         assert backup.verified
     kept = cleanup(world, 0)
     assert kept[of_beta.backup_id] is None
-    assert kept[of_alpha.backup_id] == f"a rollback could still need it: {TABLE} (1 migrated tenants)"
+    assert kept[of_alpha.backup_id] == f"a rollback could still need it: {TABLE} (1 migrated tenant)"
 
 
 def test_an_unverified_backup_does_not_stand_in_for_a_sound_one(claims: Claims) -> None:
@@ -283,7 +286,7 @@ def test_a_migration_takes_the_covering_backup_or_a_new_one(claims: Claims) -> N
     assert before() == (1, True)
     assert before() == (1, False)
     assert before(["alpha"]) == (1, False), "a whole table covers its tenants"
-    assert cleanup(world, 0) == {1: "a migration that just started counts on it"}
+    assert cleanup(world, 0) == {1: "a migration that is about to start counts on it"}
     migrate_claims(world, ["alpha"])
     assert before(["beta"]) == (1, False), "nothing was done to beta"
     assert before(["alpha"]) == (2, True), "alpha was migrated since"
@@ -292,6 +295,21 @@ def test_a_migration_takes_the_covering_backup_or_a_new_one(claims: Claims) -> N
     roll_back(world, TABLE, tenants=["alpha"])
     assert before(["alpha"]) == (4, True), "alpha was rolled back since"
     assert before(["beta"]) == (3, False)
+
+
+def test_a_backup_is_counted_on_until_the_migration_has_ended(claims: Claims) -> None:
+    world = claims(140)
+    plan, scope = world.plan(), scope_of(world)
+    backup, _ = backup_before(world.connection, world.config, plan, scope, actor=ACTOR)
+    world.sql(
+        "INSERT INTO tenant_migration.relied_on_backups (backup_id, host, process_id) VALUES (%s, 'dead', 1)",
+        backup.backup_id,
+    )
+    run = begin(world.connection, world.config, plan, scope, actor=ACTOR)
+    age(world, backup, 400)
+    assert cleanup(world, 0) == {backup.backup_id: f"run {run.run_id}, which has not ended, counts on it"}
+    abort(world.connection, run, RuntimeError("nothing was written"))
+    assert cleanup(world, 0) == {backup.backup_id: None}
 
 
 def test_a_pair_whose_process_died_is_covered_by_nothing(claims: Claims) -> None:
@@ -360,6 +378,45 @@ def test_undone_batches_and_old_lists_of_rows_are_pruned(claims: Claims) -> None
     assert world.one(f"SELECT count(*) FROM {journal}") == batches - old
     assert world.one(f"SELECT count(*) FROM {journal} WHERE mod(batch_id, 2) = 0") == 0
     assert world.one("SELECT count(*) FROM tenant_migration.left_alone") == 1
+
+
+def test_claims_go_when_no_batch_that_they_speak_of_is_left(claims: Claims) -> None:
+    world = claims(140)
+    world.migrate(TABLE, batch_size=20, adaptive=False)
+    table_id = world.table_id(TABLE)
+    journal, claimed = f"tenant_migration.journal_{table_id}", f"tenant_migration.claims_{table_id}"
+    world.sql("UPDATE claims SET organization_id = NULL WHERE id < 50")
+    world.sql("CREATE TEMPORARY TABLE kept AS TABLE claims; TRUNCATE claims; INSERT INTO claims TABLE kept")
+    count, truncated = f"SELECT count(*) FROM {claimed}", "SELECT count(*) FROM tenant_migration.truncations"
+    before = world.one(count)
+    assert before > 40
+    cleanup(world)
+    assert (world.one(count), world.one(truncated)) == (before, 1), "entries are open"
+    roll_back(world, TABLE, tenants=["alpha"])
+    roll_back(world, TABLE)
+    cleanup(world)
+    assert (world.one(count), world.one(truncated)) == (before, 1), "a verification may still ask"
+    world.sql(f"UPDATE {journal} SET closed_at = closed_at - interval '8 days'")
+    cleanup(world)
+    assert (world.one(count), world.one(truncated)) == (0, 0)
+
+    again = world.migrate(TABLE)
+    world.sql("UPDATE claims SET organization_id = NULL WHERE id = 10")
+    cleanup(world, 0)
+    assert world.one(count) == 1
+    result = roll_back(world, TABLE)
+    assert (result.rows_restored, result.rows_changed) == (again.rows_migrated - 1, 1)
+
+
+def test_claims_without_a_key_stay_once_for_each_organization(world: World) -> None:
+    world.sql("CREATE TABLE public.claims (n int, tenant_id text)")
+    world.sql("INSERT INTO claims SELECT i, 'alpha' FROM generate_series(1, 5) i")
+    world.migrate(TABLE)
+    claimed = f"tenant_migration.claims_{world.table_id(TABLE)}"
+    world.sql(f"INSERT INTO {claimed} SELECT organization_id FROM claims, generate_series(1, 3)")
+    roll_back(world, TABLE)
+    cleanup(world, 0)
+    assert world.one(f"SELECT count(*) FROM {claimed}") == 1
 
 
 def test_two_backups_and_a_cleanup_at_the_same_time(claims: Claims) -> None:

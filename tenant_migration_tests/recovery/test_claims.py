@@ -9,10 +9,12 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tenant_migration.planning.drift import refuse_if_changed
 from tenant_migration_tests.backfill.conftest import World, table_of
 from tenant_migration_tests.recovery.conftest import roll_back
+from tenant_migration_tests.servers import OWNER, Server
 
 
 @pytest.fixture
@@ -73,6 +75,38 @@ def test_a_row_that_comes_back_under_the_same_key_is_not_ours(
     assert with_organization(world) == [7, 9, 1000]
 
 
+def test_rows_with_another_key_keep_our_value_and_are_named(
+    claims: Callable[[int], World], application: psycopg.Connection
+) -> None:
+    world = claims(40)
+    world.migrate("public.claims")
+    application.execute("UPDATE claims SET id = 1000 WHERE id = 9")
+    application.execute("DELETE FROM claims WHERE id = 10")
+    result = roll_back(world, "public.claims")
+    assert (result.rows_restored, result.rows_deleted) == (37, 2)
+    assert with_organization(world) == [1000]
+    assert result.notes == (
+        "1 row was given another key by the application and keeps what was written: id=9 is id=1000 now",
+    )
+
+
+def test_a_key_that_was_left_twice_names_the_row_that_we_wrote(
+    claims: Callable[[int], World], application: psycopg.Connection
+) -> None:
+    world = claims(40)
+    world.migrate("public.claims")
+    application.execute("UPDATE claims SET id = 1000 WHERE id = 9")
+    application.execute("INSERT INTO claims (id, tenant_id) SELECT 9, tenant_id FROM claims WHERE id = 10")
+    application.execute("UPDATE claims SET id = 2000 WHERE id = 9")  # no batch since: the first move counts
+    assert world.migrate("public.claims").rows_migrated == 1
+    application.execute("UPDATE claims SET id = 3000 WHERE id = 2000")
+    result = roll_back(world, "public.claims")
+    assert result.notes == (
+        "2 rows were given another key by the application and keep what was written: id=2000 is id=3000 now, "
+        "id=9 is id=1000 now",
+    )
+
+
 def test_what_was_migrated_again_after_a_claim_is_ours_again(
     claims: Callable[[int], World], application: psycopg.Connection
 ) -> None:
@@ -127,7 +161,7 @@ def test_the_trigger_is_no_hazard_and_no_fact_of_the_plan(claims: Callable[[int]
     plan = world.plan()
     before = table_of(plan, "public.claims")
     world.migrate("public.claims")
-    assert world.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tenant_migration_claim%%'") == 2
+    assert world.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tenant_migration_claim%%'") == 3
     refuse_if_changed(world.connection, world.config, before)
     after = table_of(world.plan(), "public.claims")
     assert [hazard for hazard in after.hazards if "trigger" in hazard.name] == []
@@ -160,7 +194,7 @@ def test_where_the_role_may_not_create_it_the_run_goes_on_and_says_so(
     assert world.one("SELECT count(*) FROM tenant_migration.created_objects WHERE kind = 'trigger'") == 0
     world.sql("GRANT TRIGGER ON claims TO CURRENT_USER")
     assert world.migrate("public.claims").waiting == ()
-    assert world.one("SELECT count(*) FROM tenant_migration.created_objects WHERE kind = 'trigger'") == 2
+    assert world.one("SELECT count(*) FROM tenant_migration.created_objects WHERE kind = 'trigger'") == 3
 
 
 @pytest.mark.parametrize("lock_timeout_ms", [100, 10_000])
@@ -221,3 +255,48 @@ def test_a_column_that_was_renamed_stops_no_write_of_the_application(
     organization = "renamed" if column == "organization_id" else "organization_id"
     assert application.execute(f"UPDATE claims SET {organization} = NULL").rowcount == 40
     assert application.execute("DELETE FROM claims").rowcount == 40
+
+
+def as_replica(server: Server, world: World, statement: str) -> None:
+    """Write as logical replication does, and loaders that want no triggers."""
+    name = conninfo_to_dict(world.url)["dbname"]
+    with psycopg.connect(server.superuser_url(str(name)), autocommit=True) as applier:
+        applier.execute("SET session_replication_role = replica")
+        applier.execute(statement.encode())
+
+
+def test_what_is_written_under_replica_is_claimed_too(claims: Callable[[int], World], server: Server) -> None:
+    world = claims(40)
+    assert world.migrate("public.claims").waiting == ()
+    as_replica(server, world, "UPDATE claims SET organization_id = NULL WHERE id IN (10, 11)")
+    as_replica(
+        server,
+        world,
+        "UPDATE claims SET organization_id = (SELECT organization_id FROM tenant_org_mappings AS m"
+        " WHERE m.tenant_id = claims.tenant_id) WHERE id = 10",
+    )
+    as_replica(server, world, "DELETE FROM claims WHERE id = 12")
+    assert claimed(world) == [10, 11, 12]
+    result = roll_back(world, "public.claims")
+    assert (result.rows_restored, result.rows_changed, result.rows_deleted) == (36, 2, 1)
+    assert with_organization(world) == [10]
+
+
+def test_where_the_role_is_not_the_owner_it_says_what_the_trigger_does_not_see(
+    claims: Callable[[int], World], server: Server
+) -> None:
+    world = claims(40)
+    world.sql("ALTER TABLE claims ADD COLUMN organization_id uuid REFERENCES organizations")
+    world.sql("CREATE INDEX ON claims (organization_id)")
+    name = conninfo_to_dict(world.url)["dbname"]
+    with psycopg.connect(server.superuser_url(str(name)), autocommit=True) as superuser:
+        superuser.execute("ALTER TABLE claims OWNER TO CURRENT_USER")
+        superuser.execute(f"GRANT SELECT, UPDATE, REFERENCES, TRIGGER ON claims TO {OWNER}")
+    for _ in range(2):
+        [waiting] = world.migrate("public.claims").waiting
+        assert "does not own public.claims" in waiting
+        assert "ENABLE ALWAYS TRIGGER" in waiting
+    with psycopg.connect(server.superuser_url(str(name)), autocommit=True) as superuser:
+        for event in ("update", "delete", "truncate"):
+            superuser.execute(f"ALTER TABLE claims ENABLE ALWAYS TRIGGER tenant_migration_claim_{event}")
+    assert world.migrate("public.claims").waiting == ()

@@ -92,6 +92,23 @@ def test_everything_that_was_made_is_gone_and_nothing_else(claims: Callable[[int
     assert outcome.dropped[-1] == "column organization_id on public.claims"
 
 
+def test_what_somebody_dropped_before_is_not_named(claims: Callable[[int], World]) -> None:
+    world = claims(100)
+    before = migrated(world)
+    world.sql("DROP INDEX claims_organization_id_idx")
+    world.sql("ALTER TABLE claims DROP CONSTRAINT claims_organization_id_fkey")
+    world.sql("DROP TRIGGER tenant_migration_claim_truncate ON claims")
+    [outcome] = drop_all(world).values()
+    assert outcome.state == "rolled_back"
+    assert outcome.dropped == (
+        "trigger tenant_migration_claim_update on public.claims",
+        "trigger tenant_migration_claim_delete on public.claims",
+        "column organization_id on public.claims",
+    )
+    assert objects(world.connection) == before
+    assert alive(world) == []
+
+
 def test_rows_are_reset_in_place_once_the_index_is_gone(claims: Callable[[int], World]) -> None:
     """HOT: with the index dropped first, no reset writes into an index."""
     world = claims(2_000)
@@ -159,7 +176,7 @@ def test_values_that_the_application_wrote_refuse_it_before_anything_is_touched(
         " SELECT 1000, 'alpha', organization_id FROM public.tenant_org_mappings WHERE tenant_id = 'alpha'"
     )
     before = objects(world.connection)
-    with pytest.raises(Refused, match="1 rows have a value in organization_id that the migration did"):
+    with pytest.raises(Refused, match="1 row with a value in organization_id that the migration did"):
         drop_all(world)
     assert objects(world.connection) == before
     assert world.missing("public.claims") == 0
@@ -177,7 +194,7 @@ def test_a_value_that_stays_after_all_keeps_the_column_and_says_which_rows(
     [outcome] = drop_all(world).values()
     assert outcome.state == "failed"
     assert "its rows are rolled back, but" in str(outcome.reason)
-    assert "1 rows have a value" in str(outcome.reason)
+    assert "1 row with a value" in str(outcome.reason)
     assert "1000" in str(outcome.reason)
     assert set(outcome.tenant_states.values()) == {"rolled_back"}
     assert world.sql("SELECT id FROM public.claims WHERE organization_id IS NOT NULL") == [(1000,)]

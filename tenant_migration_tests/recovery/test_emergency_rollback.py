@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tenant_migration.backfill import failpoints
+from tenant_migration.backfill.stop import EmergencySwitch, read_switch
 from tenant_migration.database.connection import connect
 from tenant_migration.database.install import install
 from tenant_migration.errors import NotInstalled, Refused
@@ -20,6 +21,8 @@ from tenant_migration_tests.backfill.conftest import ACTOR, World
 from tenant_migration_tests.recovery.slow_worker import CONFIG, DEFAULTS
 from tenant_migration_tests.recovery.working import filled, working
 from tenant_migration_tests.servers import Server
+
+pytestmark = pytest.mark.newest_server_by_default
 
 TABLE = "public.claims"
 CONTENT = (
@@ -85,7 +88,7 @@ def test_nothing_starts_until_it_is_resumed(planned: World) -> None:
     assert (resumed.switch.is_set, resumed.switch.set_by, resumed.switch.reason) == (True, ACTOR, "a test")
     assert not resume(planned.connection, actor="boss").switch.is_set
     migrated(planned)
-    assert audited(planned)[2:] == [("resume", "completed")]
+    assert audited(planned)[2:] == [("resume", "completed")] * 2
 
 
 def test_pressed_twice_it_has_nothing_more_to_do(planned: World) -> None:
@@ -161,8 +164,20 @@ def test_dagster_that_cannot_be_reached_is_told_and_everything_else_is_done(plan
     outcome = press(migrated(planned), stop_dagster=down)
     assert steps(outcome)["Dagster"] == "failed"
     assert "no route to Dagster's storage" in " ".join(outcome.failed_steps[0].lines)
-    assert outcome.left == []
+    [left] = outcome.left
+    assert "no route to Dagster's storage" in left
+    assert "cancel them before `tenant-migration resume`" in left
     assert filled(planned) == 0
+    assert "no route to Dagster's storage" in (read_switch(planned.connection).unstopped or "")
+    assert press(planned, stop_dagster=list).left == []
+    assert read_switch(planned.connection).unstopped is None
+
+
+def test_who_asks_without_dagster_leaves_word_for_resume(planned: World) -> None:
+    assert press(migrated(planned)).left == []
+    assert read_switch(planned.connection).unstopped == "Dagster was not asked to cancel what it has queued"
+    assert resume(planned.connection, actor="anna").switch.unstopped is not None
+    assert read_switch(planned.connection) == EmergencySwitch(False)
 
 
 def test_an_open_transaction_that_changes_mappings_delays_the_switch_only(planned: World) -> None:
@@ -190,7 +205,7 @@ def test_a_row_that_cannot_be_taken_back_is_left_and_told(planned: World) -> Non
     planned.sql("CREATE TRIGGER refuse BEFORE UPDATE ON public.claims FOR EACH ROW EXECUTE FUNCTION refuse()")
     outcome = press(planned)
     assert filled(planned) == 1
-    assert f"{TABLE}: 1 rows carry a value of ours" in outcome.left
+    assert f"{TABLE}: 1 row with a value of ours" in outcome.left
     assert audited(planned)[-1] == ("emergency stop", "failed")
     planned.sql("DROP TRIGGER refuse ON public.claims")
     assert press(planned).left == []

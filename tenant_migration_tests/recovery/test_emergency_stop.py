@@ -21,6 +21,8 @@ from tenant_migration_tests.backfill.conftest import ACTOR, World
 from tenant_migration_tests.recovery.slow_worker import CONFIG, DEFAULTS
 from tenant_migration_tests.recovery.working import filled, working
 
+pytestmark = pytest.mark.newest_server_by_default
+
 TABLE = "public.claims"
 WITHIN_S = 2.0
 

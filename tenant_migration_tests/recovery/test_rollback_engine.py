@@ -253,7 +253,7 @@ def test_the_private_schema_goes_with_everything_that_a_migration_put_on_a_table
 ) -> None:
     world = claims(50)
     world.migrate("public.claims")
-    assert world.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tenant_migration%'") == 2
+    assert world.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tenant_migration%'") == 3
     world.sql("DROP SCHEMA tenant_migration CASCADE")
     assert world.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tenant_migration%'") == 0
     world.sql("UPDATE claims SET organization_id = NULL; DELETE FROM claims")

@@ -158,6 +158,22 @@ def test_partitions_without_a_key_are_taken_back_where_the_rows_are_now(world: W
     assert still_set(world) == []
 
 
+def test_a_row_that_moved_to_another_partition_is_left_and_says_why(world: World) -> None:
+    """PostgreSQL deletes and inserts it: nothing tells it from a row that the application wrote itself."""
+    world.sql("CREATE TABLE public.logs (n int, tenant_id text, note text) PARTITION BY LIST (note)")
+    world.sql("CREATE TABLE public.logs_x PARTITION OF logs FOR VALUES IN ('x')")
+    world.sql("CREATE TABLE public.logs_y PARTITION OF logs FOR VALUES IN ('y')")
+    world.sql("INSERT INTO logs SELECT i, 'alpha', 'x' FROM generate_series(1, 20) i")
+    world.migrate(TABLE)
+    with psycopg.connect(world.url, autocommit=True) as application:
+        application.execute("UPDATE logs SET note = 'y' WHERE n = 7")
+    result = roll_back(world, TABLE)
+    assert (result.rows_restored, result.rows_failed) == (19, 1)
+    assert still_set(world) == [7]
+    assert open_entries(world) == 1
+    assert "moved a row with it to another partition" in str(result.left_alone[0].message)
+
+
 @pytest.mark.parametrize("isolation", list(psycopg.IsolationLevel))
 def test_writers_of_one_organization_neither_wait_for_each_other_nor_fail(
     logs: World, isolation: psycopg.IsolationLevel

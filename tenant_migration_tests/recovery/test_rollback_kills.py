@@ -16,6 +16,8 @@ from tenant_migration_tests.backfill.conftest import TENANTS, World
 from tenant_migration_tests.backfill.test_kills import finish, let_server_notice
 from tenant_migration_tests.recovery.conftest import roll_back
 
+pytestmark = pytest.mark.newest_server_by_default
+
 ROOT = Path(__file__).parents[2]
 TABLE = "public.claims"
 ROWS = 1_500

@@ -117,6 +117,16 @@ def failed(check: CheckResult, count: int, severity: str = "critical") -> bool:
     return (check.outcome, check.count, check.severity) == (Outcome.FAILED, count, severity)
 
 
+def test_checksums_of_two_formulas_are_not_compared(rolled: Rolled) -> None:
+    backup = rolled.before.backup
+    assert backup is not None
+    assert backup.checksum_formula == 1
+    rolled.before = replace(rolled.before, backup=replace(backup, checksum_formula=7))
+    checks = rolled.verify()
+    assert checks[CHECKSUM].outcome is Outcome.SKIPPED
+    assert checks[CHECKSUM].reason == "the backup's checksum is of formula 7, this release's of 1"
+
+
 def test_an_entry_that_stays_open_is_found_with_its_tenant(rolled: Rolled) -> None:
     rolled.world.sql(
         f"UPDATE {rolled.journal} SET closed_at = NULL, closed_rows = 0 WHERE batch_id ="

@@ -10,6 +10,7 @@ import pytest
 from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import connect
 from tenant_migration.database.install import install
+from tenant_migration_tests.servers import Server
 
 ORGANIZATION = "00000000-0000-0000-0000-0000000000a{}"
 TENANTS = ("acme", "O'Brien Local", "zeta")
@@ -45,15 +46,29 @@ def config() -> MigrationConfig:
 
 
 @pytest.fixture
-def application(database: str, config: MigrationConfig) -> Iterator[psycopg.Connection]:
+def database_template(server: Server, request: pytest.FixtureRequest) -> str:
+    """For tests of the `application` a database that has it, installed and mapped."""
+    return server.template("application", _fill) if "application" in request.fixturenames else "template1"
+
+
+def fill_application(connection: psycopg.Connection) -> None:
+    """Create the application's tables and rows; nothing of ours."""
+    connection.execute(_SCHEMA)
+
+
+def _fill(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as setup, connect(url) as connection:
+        fill_application(setup)
+        install(connection, MigrationConfig())
+        for number, tenant in enumerate(TENANTS, start=1):
+            setup.execute(
+                "INSERT INTO tenant_org_mappings (tenant_id, organization_id) VALUES (%s, %s)",
+                [tenant, ORGANIZATION.format(number)],
+            )
+
+
+@pytest.fixture
+def application(database: str) -> Iterator[psycopg.Connection]:
     """The application's database, installed and mapped, as its owner."""
-    with psycopg.connect(database, autocommit=True) as setup:
-        setup.execute(_SCHEMA)
-        with connect(database) as connection:
-            install(connection, config)
-            for number, tenant in enumerate(TENANTS, start=1):
-                setup.execute(
-                    "INSERT INTO tenant_org_mappings (tenant_id, organization_id) VALUES (%s, %s)",
-                    [tenant, ORGANIZATION.format(number)],
-                )
-            yield connection
+    with connect(database) as connection:
+        yield connection

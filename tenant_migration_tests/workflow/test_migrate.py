@@ -7,10 +7,11 @@ import pytest
 
 from tenant_migration.backfill.results import Progress
 from tenant_migration.config import MigrationConfig
-from tenant_migration.errors import PlanOutdated, Refused, UnknownTable, UnknownTenant
+from tenant_migration.errors import PlanOutdated, Refused, RunStopped, UnknownTable, UnknownTenant
+from tenant_migration.integrity.model import CheckResult
 from tenant_migration.planning.builder import build_plan
 from tenant_migration.planning.storage import store_plan
-from tenant_migration.workflow.migrate import begin, migrate, migrate_table, resolve_scope
+from tenant_migration.workflow.migrate import abort, begin, migrate, migrate_table, resolve_scope
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration.workflow.prepare import stored_or_new_plan
 from tenant_migration_tests.workflow.conftest import TENANTS
@@ -107,6 +108,19 @@ def test_an_unmapped_tenant_refuses_the_whole_run_but_not_a_single_tenant(applic
         run(application, config)
     outcomes = run(application, config, tenants=["acme"])
     assert {outcome.state for outcome in outcomes.values()} == {"completed"}
+
+
+def test_a_tenant_that_is_allowed_since_the_plan_was_stored_needs_no_new_plan(application):
+    stored_or_new_plan(application, MigrationConfig(), actor="test")
+    config = MigrationConfig.model_validate({"validation": {"allowed_unmapped_tenants": ["system"]}})
+    plan = stored_or_new_plan(application, config, actor="test")
+    assert plan.allowed_unmapped_tenants == ("system",)
+    resolve_scope(application, config, plan, dry_run=True)
+    run = begin(application, config, plan, resolve_scope(application, config, plan), actor="test")
+    abort(application, run, RuntimeError("enough"))
+    assert application.execute(
+        "SELECT allowed_unmapped_tenants FROM tenant_migration.settings"
+    ).fetchone() == (["system"],)
 
 
 def test_an_allowed_unmapped_tenant_is_left_alone(application):
@@ -240,6 +254,48 @@ def test_an_error_in_the_checks_before_leaves_no_state_of_work_behind(applicatio
     with pytest.raises(KeyboardInterrupt):
         migrate_table(application, config, plan, scope.tables[0], run=opened, tenants=scope.tenants)
     assert states_of_members(application) == {"cancelled"}
+
+
+@pytest.mark.parametrize("how", ["interrupted", "cancelled"])
+def test_a_stop_in_the_checks_after_leaves_no_state_of_work_behind(application, config, monkeypatch, how):
+    def stopped(*_: object, **__: object) -> tuple[CheckResult, ...]:
+        assert states_of_members(application) == {"verifying"}
+        if how == "interrupted":
+            raise KeyboardInterrupt
+        application.execute("UPDATE tenant_migration.runs SET state = 'cancelled', reason = 'enough'")
+        return ()
+
+    plan = stored_or_new_plan(application, config, actor="test")
+    scope = resolve_scope(application, config, plan, tenants=["acme"], tables=["members"])
+    opened = begin(application, config, plan, scope, actor="test")
+    with monkeypatch.context() as patch:
+        patch.setattr("tenant_migration.workflow.migrate.run_checks_after", stopped)
+        with pytest.raises((KeyboardInterrupt, RunStopped)):
+            migrate_table(application, config, plan, scope.tables[0], run=opened, tenants=scope.tenants)
+    assert states_of_members(application) == {"cancelled"}
+    assert mapping_rows(application)["acme"][0] == "in_progress"
+    [outcome] = run(application, config, tenants=["acme"], tables=["members"]).values()
+    assert outcome.state == "completed"
+    assert states_of_members(application) == {"completed"}
+
+
+def test_a_stopped_run_leaves_the_pairs_of_another_run_alone(application, config, monkeypatch):
+    plan = stored_or_new_plan(application, config, actor="test")
+    scope = resolve_scope(application, config, plan, tables=["members"])
+    ours, other = (begin(application, config, plan, scope, actor="test") for _ in range(2))
+
+    def stopped(*_: object, **__: object) -> None:
+        application.execute(
+            "UPDATE tenant_migration.table_states SET run_id = %s WHERE tenant_number ="
+            " (SELECT min(tenant_number) FROM tenant_migration.tenants)",
+            [other.run_id],
+        )
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tenant_migration.workflow.migrate.run_checks_after", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        migrate_table(application, config, plan, scope.tables[0], run=ours)
+    assert states_of_members(application) == {"cancelled", "verifying"}
 
 
 def take_lease(connection: psycopg.Connection, config: MigrationConfig) -> None:

@@ -340,7 +340,14 @@ def test_an_interrupted_rollback_says_cancelled_and_the_next_one_finishes(applic
 def test_a_table_that_left_the_plan_and_carries_rows_is_named(application, config):
     migrated(application, config)
     without = MigrationConfig.model_validate({"tables": {"notes": {"exclude": True}}})
+    rows = "UPDATE tenant_migration.table_states SET rows_migrated = {} WHERE rows_migrated > 0"
+    application.execute("CREATE TEMPORARY TABLE states AS TABLE tenant_migration.table_states")
+    application.execute(rows.format(0))  # as if it had left when nothing was migrated yet
     store_plan(application, build_plan(application, without), "test")
+    application.execute(
+        "UPDATE tenant_migration.table_states AS t SET rows_migrated = s.rows_migrated FROM states AS s"
+        " WHERE s.table_id = t.table_id AND s.tenant_number = t.tenant_number"
+    )
     with pytest.raises(
         Refused, match=r"no longer in the plan carry migrated rows:\n  public\.notes: 30 rows"
     ):
@@ -375,7 +382,7 @@ def test_tenants_whose_entries_are_complete_go_on_when_others_are_lost(applicati
     )
     outcome = take_back(application, config, tables=["notes"])["public.notes"]
     assert outcome.tenant_states == {"acme": "failed", "O'Brien Local": "rolled_back", "zeta": "rolled_back"}
-    assert "does not name 1 rows of 'acme'" in str(outcome.reason)
+    assert "does not name 1 row of 'acme'" in str(outcome.reason)
     assert outcome.rows_restored == 20
     assert with_organization(application)["public.notes"] == 10
 
@@ -411,10 +418,50 @@ def test_without_verify_no_row_of_the_table_is_looked_at_again(application, conf
     assert all(check.outcome is Outcome.PASSED for check in outcome.checks)
 
 
+@pytest.mark.newest_server_by_default
 @pytest.mark.parametrize("point", ["rollback_pairs_started", "rollback_after_commit:2", "rollback_counted"])
 def test_a_rollback_that_was_killed_is_finished_by_the_next(application, config, database, point):
     """Its pairs stay `rolling_back` with the count from before: that is no journal that lost entries."""
     migrated(application, config)
+    roll_back_and_die(application, database, point)
+    assert all_good(take_back(application, config))
+    assert with_organization(application) == dict.fromkeys(ALL, 0)
+    assert statuses(application) == dict.fromkeys(TENANTS, ("rolled_back", 0))
+
+
+@pytest.mark.newest_server_by_default
+@pytest.mark.parametrize("point", ["rollback_pairs_started", "rollback_after_commit:2", "rollback_counted"])
+def test_a_migration_follows_a_rollback_that_was_killed(application, config, database, point):
+    migrated(application, config)
+    before = with_organization(application)
+    roll_back_and_die(application, database, point)
+    assert "rolling_back" in states(application)
+    migrated(application, config, tenants=["acme"])
+    assert pair_state(application, "notes", "acme")[0] == "completed"
+    migrated(application, config)
+    assert with_organization(application) == before
+    assert states(application) == {"completed"}
+    assert all_good(take_back(application, config))
+    assert with_organization(application) == dict.fromkeys(ALL, 0)
+
+
+def test_a_migration_keeps_away_from_a_rollback_that_goes_on(application, config, database):
+    """A frozen process holds its lease: its pairs are its own until that expires."""
+    migrated(application, config)
+    roll_back_and_die(application, database, "rollback_after_commit:2")
+    application.execute("UPDATE tenant_migration.leases SET expires_at = clock_timestamp() + interval '1 hour'")
+    plan = stored_or_new_plan(application, config, actor="test")
+    outcomes = {outcome.table: outcome for outcome in migrate(application, config, plan, actor="test")}
+    assert outcomes["public.notes"].state == "failed"
+    assert "rolling_back" in states(application)
+
+
+def states(connection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT DISTINCT state FROM tenant_migration.table_states")}
+
+
+def roll_back_and_die(connection, database, point):
+    """Kill the process of a rollback at one of its points, and let its lease expire."""
     program = (
         "from tenant_migration import rollback_all_tables\n"
         "from tenant_migration.config import MigrationConfig\n"
@@ -429,7 +476,4 @@ def test_a_rollback_that_was_killed_is_finished_by_the_next(application, config,
         check=False,
     )
     assert died.returncode == -signal.SIGKILL, died.stderr
-    application.execute("UPDATE tenant_migration.leases SET expires_at = clock_timestamp()")
-    assert all_good(take_back(application, config))
-    assert with_organization(application) == dict.fromkeys(ALL, 0)
-    assert statuses(application) == dict.fromkeys(TENANTS, ("rolled_back", 0))
+    connection.execute("UPDATE tenant_migration.leases SET expires_at = clock_timestamp()")

@@ -24,9 +24,9 @@ REFUSED_AS_A_WHOLE = {"organizations_bigint"}
 """Schemas whose organizations cannot be organizations: installation or plan says so."""
 
 CANNOT_BE_WRITTEN = {
-    "public.with_check": "1 rows in quarantine",  # a CHECK of the application refuses one row
+    "public.with_check": "1 row in quarantine",  # a CHECK of the application refuses one row
     "public.raises": "rows of raises are final",  # a trigger that was allowed to fire raises
-    "public.skips": "1 rows remain",  # a trigger that was allowed to fire keeps a row from being written
+    "public.skips": "1 row without an organization",  # a trigger allowed to fire keeps it from being written
 }
 """Tables that the application itself keeps from being filled: they fail, with its reason."""
 

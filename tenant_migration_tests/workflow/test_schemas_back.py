@@ -116,6 +116,7 @@ def owner(database: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.mark.newest_server_by_default
 @pytest.mark.parametrize("name", [name for name in schemas.NAMES if name not in REFUSED_AS_A_WHOLE])
 def test_a_schema_that_was_migrated_and_taken_back_is_what_it_was(
     server: Server, database: str, owner: psycopg.Connection, name: str

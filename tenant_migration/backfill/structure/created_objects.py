@@ -116,7 +116,7 @@ class Registered:
 _REGISTERED = """
 SELECT o.object_id, o.kind, o.object_schema::text, o.object_name::text,
        CASE WHEN in_its_schema THEN o.object_schema ELSE m.table_schema END::text,
-       CASE WHEN in_its_schema THEN substr(o.on_relation, length(o.object_schema) + 2)
+       CASE WHEN in_its_schema THEN substr(o.on_relation, length(o.object_schema::text) + 2)
             ELSE m.table_name END::text
 FROM tenant_migration.created_objects AS o JOIN tenant_migration.managed_tables AS m USING (table_id)
 CROSS JOIN LATERAL (SELECT starts_with(o.on_relation, o.object_schema || '.')) AS placed (in_its_schema)

@@ -1,8 +1,10 @@
 """The journal is a one-to-one record of what was written: without it there is no exact undo.
 
-Wrong is: a key that stands in the open journal twice, and a number of entries that differs from what is
-recorded for the tenant. A journaled row that has another value now was changed by the application: that is
-counted, not wrong here (`organization_matches_mapping` judges values, `nothing_lost` rows that are gone).
+Wrong is: a key that stands in the open journal twice; a number of entries that differs from what is
+recorded for the tenant; a row that carries the transaction of a batch which does not name it; a previous
+value where the run replaced none, or that is the one we wrote. A journaled row that has another value now was
+changed by the application: that is counted, not wrong here (`organization_matches_mapping` judges values,
+`nothing_lost` rows that are gone).
 """
 
 from __future__ import annotations
@@ -12,21 +14,34 @@ from psycopg import sql
 from tenant_migration.integrity.check import TableCheck, Verdict
 from tenant_migration.integrity.model import SAMPLE_LIMIT
 from tenant_migration.integrity.scope import TableScope, nothing_recorded
-from tenant_migration.integrity.sources.journal import each_key, entry_key
+from tenant_migration.integrity.sources.journal import each_key, entry_key, unjournaled_rows
 from tenant_migration.integrity.sources.rows_after import ROWS_AFTER
 from tenant_migration.integrity.verdict import verdict
 
-# One entry too many for a key is one thing wrong, though the number of entries differs by it too.
+# One entry too many for a key is one thing wrong, though the number of entries differs by it too; so is a row
+# whose entry is missing.
 _BY_TENANT = """
-SELECT r.tenant_id, r.rows_migrated, coalesce(w.entries, 0) AS entries,
-       greatest(abs(r.rows_migrated - coalesce(w.entries, 0)), {repeated}) AS wrong
+SELECT r.tenant_id, r.tenant_number, r.rows_migrated, coalesce(w.entries, 0) AS entries,
+       coalesce(m.entries, 0) AS misremembered,
+       greatest(abs(r.rows_migrated - coalesce(w.entries, 0)), {repeated}, coalesce(u.row_count, 0))
+           + coalesce(m.entries, 0) AS wrong
 FROM recorded AS r
 LEFT JOIN written AS w USING (tenant_number) LEFT JOIN journal_keys AS k USING (tenant_number)
+LEFT JOIN unjournaled AS u USING (tenant_number) LEFT JOIN misremembered AS m USING (tenant_number)
 """
 
 _EXAMPLES = """
 SELECT d.tenant_id || ': ' || d.entries || ' in the journal, ' || d.rows_migrated || ' recorded' AS example
 FROM ({by_tenant}) AS d WHERE d.entries <> d.rows_migrated
+UNION ALL
+SELECT d.tenant_id || ': ' || d.misremembered || ' with a previous value that was not there'
+FROM ({by_tenant}) AS d WHERE d.misremembered > 0
+"""
+
+_UNJOURNALED = """
+SELECT u.example FROM ({rows}) AS u
+JOIN recorded AS r USING (tenant_number) LEFT JOIN written AS w USING (tenant_number)
+WHERE r.rows_migrated = coalesce(w.entries, 0)
 """
 
 _DETAILS = """
@@ -50,6 +65,9 @@ def _keys_are_unique(scope: TableScope) -> bool:
 def _build(scope: TableScope) -> Verdict:
     by_tenant = _by_tenant(scope)
     examples = sql.SQL(_EXAMPLES).format(by_tenant=by_tenant)
+    if scope.facts.has_journal:
+        unjournaled = sql.SQL(_UNJOURNALED).format(rows=unjournaled_rows(scope))
+        examples = sql.SQL("{} UNION ALL {}").format(examples, unjournaled)
     if _keys_are_unique(scope):
         examples = sql.SQL("{} UNION ALL {}").format(examples, _repeated_keys(scope))
     return verdict(

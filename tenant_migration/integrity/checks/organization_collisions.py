@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from tenant_migration.integrity.check import TableCheck, Verdict
+from tenant_migration.integrity.check import Source, TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope, UniqueIndex
 from tenant_migration.integrity.sources.rows_before import mapping_of
 from tenant_migration.integrity.sources.tables import column, same_tenant, table_name, tenant_key
+from tenant_migration.integrity.sources.unique_indexes import by_index, indexes_detail
 from tenant_migration.integrity.verdict import first_examples, verdict
 
 _CHANGES, _TENANT = sql.Identifier("tenant_migration.changes"), sql.Identifier("tenant_migration.tenant_id")
@@ -26,8 +27,8 @@ FROM {table} AS t LEFT JOIN ({mapping}) AS m ON {same_tenant}
 """
 
 _COLLISIONS = """
-SELECT {index} || ' ' || ROW({keys})::text AS example, array_agg(DISTINCT r.{tenant}) AS tenant_ids,
-       count(*) - 1 AS refused
+SELECT {index} AS index_name, {index} || ' ' || ROW({keys})::text AS example,
+       array_agg(DISTINCT r.{tenant}) AS tenant_ids, count(*) - 1 AS refused
 FROM (SELECT {tenant}, {changes}, {values} FROM ({rows}) AS i WHERE {predicate}) AS r
 WHERE {no_nulls} GROUP BY {keys} HAVING count(*) > 1 AND bool_or(r.{changes})
 """
@@ -53,7 +54,7 @@ def _rows_afterwards(scope: TableScope) -> sql.Composed:
 
 
 def _collisions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
-    """Return a SELECT of (example, tenant_ids, refused), one row for each value of several rows."""
+    """Return a SELECT of (index_name, example, tenant_ids, refused): each value of several rows."""
     names = [sql.Identifier(f"value_{number}") for number in range(len(index.expressions))]
     keys = [sql.SQL("r.{}").format(name) for name in names]
     no_nulls = [sql.SQL("{} IS NOT NULL").format(key) for key in (keys if index.nulls_distinct else [])]
@@ -78,12 +79,17 @@ def _wrong_rows(scope: TableScope) -> sql.Composed:
     )
 
 
+def _found(scope: TableScope) -> sql.Composed:
+    return sql.SQL("collisions AS MATERIALIZED ({})").format(_wrong_rows(scope))
+
+
 def _build(scope: TableScope) -> Verdict:
     return verdict(
         rows_checked=sql.SQL("(SELECT count(*) FROM {})").format(table_name(scope)),
-        count=sql.SQL("sum(w.refused)"),
-        source=sql.SQL("({}) AS w").format(_wrong_rows(scope)),
-        examples=first_examples(_wrong_rows(scope)),
+        count=sql.SQL("sum(c.refused)"),
+        source=sql.SQL("collisions AS c"),
+        examples=first_examples(sql.SQL("SELECT c.example FROM collisions AS c")),
+        details=indexes_detail(sql.SQL("SELECT c.index_name, c.refused AS wrong FROM collisions AS c")),
     )
 
 
@@ -95,7 +101,9 @@ CHECK = TableCheck(
     recommendation="Resolve these values first: such a row is quarantined, and its tenant fails in "
     "this table.",
     build=_build,
+    source=Source("organization collisions", _found),
     wrong_rows=_wrong_rows,
+    remark=by_index,
     column=lambda scope: scope.table.organization_column,
     not_applicable=lambda scope: (
         None if scope.facts.organization_indexes else "no unique index contains the organization column"

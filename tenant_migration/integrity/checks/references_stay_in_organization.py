@@ -23,7 +23,7 @@ from tenant_migration.integrity.sources.tables import organization, row_key, sam
 from tenant_migration.integrity.verdict import first_examples, tenants_detail, verdict
 
 _MAPPED_PAIRS = """
-pairs JOIN ({child}) AS cm ON {same_child_tenant} JOIN ({parent}) AS pm ON {same_parent_tenant}
+pairs JOIN child_mapping AS cm ON {same_child_tenant} JOIN parent_mapping AS pm ON {same_parent_tenant}
 """
 
 _CROSSING_BY_TENANT = """
@@ -43,8 +43,6 @@ WHERE {crossing} AND {in_scope}
 
 def _build_before(scope: RelationScope) -> Verdict:
     pairs = sql.SQL(_MAPPED_PAIRS).format(
-        child=mapping_of(scope.child),
-        parent=mapping_of(scope.parent),
         same_child_tenant=same_tenant(
             scope.child, sql.Identifier("pairs", "child_key"), sql.Identifier("cm", "key")
         ),

@@ -5,32 +5,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from psycopg import sql
 
-from tenant_migration.integrity.check import TableCheck, Verdict
+from tenant_migration.integrity.check import Source, TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope, UniqueIndex
 from tenant_migration.integrity.sources.rows_before import mapping_of
-from tenant_migration.integrity.sources.tables import same_tenant, table_name, tenant_key
+from tenant_migration.integrity.sources.tables import column, same_tenant, table_name, tenant_key
+from tenant_migration.integrity.sources.unique_indexes import by_index, indexes_detail
 from tenant_migration.integrity.verdict import first_examples, verdict
 
-# The index's own expressions name the table's columns bare: they are computed where nothing else is in sight.
+_TENANT, _ORGANIZATION = (
+    sql.Identifier("tenant_migration.tenant_id"),
+    sql.Identifier("tenant_migration.organization_id"),
+)
+"""Beside the table's own columns, with names that none of them has."""
+
+# The index's own expressions are computed where nothing but the table's columns is in sight. Each tenant's
+# key is replaced by that of the first tenant of its organization: what the organization would do in the key's
+# place, also within an expression, and of any type.
 _ROWS = """
-SELECT m.tenant_id, m.organization_id, i.*
-FROM (SELECT {key} AS key{values} FROM {table} WHERE {predicate}) AS i
-JOIN (SELECT s.*, count(*) OVER (PARTITION BY s.organization_id) AS tenants FROM ({mapping}) AS s) AS m
-  ON {same_tenant} AND m.tenants > 1
+SELECT i.{tenant}, i.{organization}{values}
+FROM (SELECT m.first_key AS {key}, m.tenant_id AS {tenant}, m.organization_id AS {organization}{columns}
+      FROM (SELECT * FROM {table} WHERE {predicate}) AS t JOIN ({sharing}) AS m ON {same_tenant}) AS i
+"""
+
+_SHARING = """
+SELECT w.* FROM (
+    SELECT s.*, count(*) OVER (PARTITION BY s.organization_id) AS tenants,
+           first_value(s.key) OVER (PARTITION BY s.organization_id ORDER BY s.tenant_id) AS first_key
+    FROM ({mapping}) AS s) AS w
+WHERE w.tenants > 1
 """
 
 _COLLISIONS = """
-SELECT {index} || ' ' || ROW(r.organization_id{values})::text AS example,
-       array_agg(DISTINCT r.tenant_id) AS tenant_ids
-FROM ({rows}) AS r WHERE TRUE{no_nulls} GROUP BY r.organization_id{values} HAVING count(*) > 1
+SELECT {index} AS index_name, {index} || ' ' || ROW(r.{organization}{values})::text AS example,
+       array_agg(DISTINCT r.{tenant}) AS tenant_ids
+FROM ({rows}) AS r WHERE TRUE{no_nulls} GROUP BY r.{organization}{values} HAVING count(*) > 1
 """
 
 
 def _every_tenant(scope: TableScope) -> TableScope:
     """Return the scope without its tenants: a tenant collides with tenants that were not asked about."""
-    return TableScope(scope.plan, scope.table, scope.facts, None)
+    return replace(scope, tenants=None)
 
 
 def _rows_of(scope: TableScope, index: UniqueIndex) -> sql.Composed:
@@ -39,25 +57,36 @@ def _rows_of(scope: TableScope, index: UniqueIndex) -> sql.Composed:
         sql.SQL(", {} AS {}").format(sql.SQL(expression), sql.Identifier(f"value_{number}"))
         for number, expression in enumerate(index.other_expressions, start=1)
     ]
+    key = scope.table.tenant_column.name
     return sql.SQL(_ROWS).format(
-        key=tenant_key(scope.table, scope.table.table_name),
+        tenant=_TENANT,
+        organization=_ORGANIZATION,
         values=sql.SQL("").join(values),
+        columns=sql.SQL("").join(
+            sql.SQL(", {}").format(column("t", name)) for name in scope.facts.columns if name != key
+        ),
+        key=sql.Identifier(key),
         table=table_name(scope),
         predicate=sql.SQL(index.predicate or "TRUE"),
-        mapping=mapping_of(_every_tenant(scope)),
-        same_tenant=same_tenant(scope, sql.Identifier("i", "key"), sql.Identifier("m", "key")),
+        sharing=sql.SQL(_SHARING).format(mapping=mapping_of(_every_tenant(scope))),
+        same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("m", "key")),
     )
 
 
 def _collisions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
-    """Return a SELECT of (example, tenant_ids), one row for each value that several tenants bring along."""
+    """Return a SELECT of (index_name, example, tenant_ids): each value that several tenants bring along."""
     names = [sql.Identifier(f"value_{number}") for number in range(1, len(index.other_expressions) + 1)]
     values = sql.SQL("").join(sql.SQL(", r.{}").format(name) for name in names)
     no_nulls = sql.SQL("").join(
         sql.SQL(" AND r.{} IS NOT NULL").format(name) for name in (names if index.nulls_distinct else [])
     )
     return sql.SQL(_COLLISIONS).format(
-        index=sql.Literal(index.name), values=values, rows=_rows_of(scope, index), no_nulls=no_nulls
+        index=sql.Literal(index.name),
+        tenant=_TENANT,
+        organization=_ORGANIZATION,
+        values=values,
+        rows=_rows_of(scope, index),
+        no_nulls=no_nulls,
     )
 
 
@@ -68,15 +97,22 @@ def _wrong_rows(scope: TableScope) -> sql.Composed:
     wanted: sql.Composable = sql.SQL("TRUE")
     if scope.tenants is not None:
         wanted = sql.SQL("c.tenant_ids && {}::text[]").format(sql.Literal(list(scope.tenants)))
-    return sql.SQL("SELECT c.example, c.tenant_ids FROM ({}) AS c WHERE {}").format(collisions, wanted)
+    return sql.SQL("SELECT c.index_name, c.example, c.tenant_ids FROM ({}) AS c WHERE {}").format(
+        collisions, wanted
+    )
+
+
+def _found(scope: TableScope) -> sql.Composed:
+    return sql.SQL("collisions AS MATERIALIZED ({})").format(_wrong_rows(scope))
 
 
 def _build(scope: TableScope) -> Verdict:
     return verdict(
         rows_checked=sql.SQL("(SELECT count(*) FROM {})").format(table_name(scope)),
         count=sql.SQL("count(*)"),
-        source=sql.SQL("({}) AS w").format(_wrong_rows(scope)),
-        examples=first_examples(_wrong_rows(scope)),
+        source=sql.SQL("collisions"),
+        examples=first_examples(sql.SQL("SELECT c.example FROM collisions AS c")),
+        details=indexes_detail(sql.SQL("SELECT c.index_name, 1 AS wrong FROM collisions AS c")),
     )
 
 
@@ -96,6 +132,8 @@ CHECK = TableCheck(
     recommendation="The migration itself does not fail; a unique index with the organization in place of the "
     "tenant would. Resolve these values before building it.",
     build=_build,
+    source=Source("unique collisions", _found),
     wrong_rows=_wrong_rows,
     not_applicable=_not_applicable,
+    remark=by_index,
 )

@@ -1,6 +1,7 @@
 """One pass over a relation: which rows of the child find their parent, and whose rows the two are.
 
     pairs (child_key, parent_key, total, orphans)                before a run
+    child_mapping, parent_mapping                                and the mapping, as in `rows_before.py`
     pairs (child_tenant, parent_tenant, same_organization,       after a run; only where both tenants are
            total, differing)                                     recorded as migrated
 
@@ -14,6 +15,7 @@ from psycopg import sql
 from tenant_migration.integrity.check import Source
 from tenant_migration.integrity.scope import RelationScope
 from tenant_migration.integrity.sources.rows_after import recorded_pairs
+from tenant_migration.integrity.sources.rows_before import mapping_of
 from tenant_migration.integrity.sources.tables import (
     all_of,
     column,
@@ -26,6 +28,8 @@ from tenant_migration.integrity.sources.tables import (
 
 # Joined by equality with the parent's column, so a NULL one of the parent means: no such row.
 _BEFORE = """
+child_mapping AS MATERIALIZED ({child_mapping}),
+parent_mapping AS MATERIALIZED ({parent_mapping}),
 pairs AS MATERIALIZED (
     SELECT {child_key} AS child_key, {parent_key} AS parent_key, count(*) AS total,
            count(*) FILTER (WHERE {found} IS NULL) AS orphans
@@ -86,8 +90,18 @@ def tenants_joined(
     }
 
 
+def _parent_mapping(scope: RelationScope) -> sql.Composed:
+    """Return the mapping in the type of the parent's key: read once where it is the child's."""
+    child, parent = (side.table.tenant_column.quoted_type for side in (scope.child, scope.parent))
+    if child == parent and scope.child.tenants == scope.parent.tenants:
+        return sql.SQL("SELECT * FROM child_mapping").format()
+    return mapping_of(scope.parent)
+
+
 def _before(scope: RelationScope) -> sql.Composed:
     return sql.SQL(_BEFORE).format(
+        child_mapping=mapping_of(scope.child),
+        parent_mapping=_parent_mapping(scope),
         child_key=tenant_key(scope.child.table, "c"),
         parent_key=tenant_key(scope.parent.table, "p"),
         found=column("p", scope.relation.parent_columns[0]),

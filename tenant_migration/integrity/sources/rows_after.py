@@ -6,7 +6,8 @@ rows_migrated, rows_kept)                `mapped` is today's mapping: one that w
 behind the tool's back shows
 scan     (key, tenant_id, mapped,                  the rows of these tenants
 organization_id, row_count)
-written, journal_keys                              see `journal.py`
+written, journal_keys, ...                         see `journal.py`
+contents                                           see `contents.py`
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import Source
 from tenant_migration.integrity.scope import MIGRATED_STATES, TableScope
+from tenant_migration.integrity.sources.contents import content_sum, contents
 from tenant_migration.integrity.sources.journal import journal_tables
 from tenant_migration.integrity.sources.key_sums import key_sum
 from tenant_migration.integrity.sources.rows_before import mapping_of, rows_by_key
@@ -40,9 +42,11 @@ mapping AS MATERIALIZED ({mapping}),
 rows_by_key AS MATERIALIZED ({rows_by_key}),
 recorded AS MATERIALIZED ({recorded}),
 scan AS MATERIALIZED (
-    SELECT r.key, r.tenant_id, r.tenant_number, r.mapped, g.organization_id, g.row_count, g.key_sum
+    SELECT r.key, r.tenant_id, r.tenant_number, r.mapped, g.organization_id, g.row_count, g.key_sum,
+           g.content_sum
     FROM recorded AS r JOIN rows_by_key AS g ON {same_tenant}),
-{journal}
+{journal},
+{contents}
 """
 
 
@@ -67,10 +71,15 @@ def _key_sum(scope: TableScope) -> sql.Composable:
 def _build(scope: TableScope) -> sql.Composed:
     return sql.SQL(_TABLES).format(
         mapping=mapping_of(scope),
-        rows_by_key=rows_by_key(scope, sql.SQL("{} AS key_sum").format(_key_sum(scope))),
+        rows_by_key=rows_by_key(
+            scope,
+            sql.SQL("{} AS key_sum").format(_key_sum(scope)),
+            sql.SQL("{} AS content_sum").format(content_sum(scope)),
+        ),
         recorded=recorded_pairs(scope),
         same_tenant=same_tenant(scope, sql.Identifier("g", "key"), sql.Identifier("r", "key")),
         journal=journal_tables(scope),
+        contents=contents(scope),
     )
 
 

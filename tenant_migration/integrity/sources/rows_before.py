@@ -11,23 +11,15 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import Source
 from tenant_migration.integrity.scope import TableScope
+from tenant_migration.integrity.sources.known_keys import keys_of_type, remembered_keys
 from tenant_migration.integrity.sources.tables import (
-    canonical_key,
     in_scope,
-    mappings,
     organization,
     same_tenant,
     table_name,
     tenant_is_in_scope,
     tenant_key,
 )
-
-# Two mappings with one key (`AB-1` and `ab-1` for a uuid) are a finding of their own; here the first counts.
-_MAPPING = """
-SELECT DISTINCT ON (k.key) k.key, m.tenant_id, m.organization_id
-FROM {mappings} AS m CROSS JOIN LATERAL (SELECT {canonical} AS key) AS k
-WHERE {tenants} AND k.key IS NOT NULL ORDER BY k.key, m.tenant_id
-"""
 
 _ROWS_BY_KEY = """
 SELECT {key} AS key, {organization} AS organization_id, count(*) AS row_count{more}
@@ -45,11 +37,11 @@ scan AS MATERIALIZED (
 
 def mapping_of(scope: TableScope) -> sql.Composed:
     """Return a SELECT of (key, tenant_id, organization_id), one row for each key."""
-    return sql.SQL(_MAPPING).format(
-        mappings=mappings(scope.plan.interface_schema),
-        canonical=canonical_key(scope.table, sql.Identifier("m", "tenant_id")),
-        tenants=tenant_is_in_scope(scope.tenants, sql.Identifier("m", "tenant_id")),
-    )
+    known = remembered_keys(scope) if scope.tenants is None else None
+    if known is not None:
+        return known
+    tenants = tenant_is_in_scope(scope.tenants, sql.Identifier("m", "tenant_id"))
+    return keys_of_type(scope.table, scope.plan.interface_schema, tenants)
 
 
 def rows_by_key(scope: TableScope, *aggregates: sql.Composable) -> sql.Composed:

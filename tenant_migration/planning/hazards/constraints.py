@@ -30,11 +30,14 @@ def not_valid_constraints(context: TableContext) -> Iterator[Hazard]:
     """Warn of constraints that old rows may break: PostgreSQL refuses every UPDATE of such a row."""
     for constraint in context.table.constraints:
         if constraint.kind in ("check", "not null") and constraint.definition.endswith(" NOT VALID"):
+            leaf = constraint.on_leaf
+            name = context.sql_name if leaf is None else quoted(leaf.schema, leaf.name)
+            where = "" if leaf is None else f" of partition {leaf}"
             yield warn(
                 "constraint_not_valid",
-                f"constraint {constraint.name} holds for new rows only: {constraint.definition}; an old "
-                "row that breaks it cannot be updated and is quarantined",
-                f"ALTER TABLE {context.sql_name} VALIDATE CONSTRAINT {quoted(constraint.name)} "
+                f"constraint {constraint.name}{where} holds for new rows only: {constraint.definition}; an "
+                "old row that breaks it cannot be updated and is quarantined",
+                f"ALTER TABLE {name} VALIDATE CONSTRAINT {quoted(constraint.name)} "
                 "says whether there is such a row",
             )
 

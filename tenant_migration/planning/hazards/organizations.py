@@ -69,6 +69,27 @@ def organizations_rights(context: DatabaseContext) -> Iterator[Hazard]:
         )
 
 
+def organizations_active_column(context: DatabaseContext) -> Iterator[Hazard]:
+    """Refuse a column for active organizations that is not there or says neither yes nor no."""
+    name, table = context.config.organizations.active, context.organizations.table
+    if name is None or table is None:
+        return
+    column = table.column(name)
+    if column is None:
+        columns = [column.name for column in table.columns]
+        yield refuse(
+            "organizations_active_missing",
+            f"{table.name} has no column {name!r}{nearest_column(name, columns)}",
+            "name it with organizations.active, or leave that out",
+        )
+    elif column.base_type != "pg_catalog.bool":
+        yield refuse(
+            "organizations_active_type",
+            f"{table.name}.{name} is {column.type_sql}; whether an organization is active must be a boolean",
+            "add a generated boolean column and name that with organizations.active, or leave it out",
+        )
+
+
 def organizations_optional_columns(context: DatabaseContext) -> Iterator[Hazard]:
     """Tell of the optional columns that the table does not have, and of what does not happen without them."""
     configured, ref, table = (

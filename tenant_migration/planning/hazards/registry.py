@@ -49,6 +49,7 @@ DATABASE_HAZARDS: tuple[Callable[[DatabaseContext], Iterator[Hazard]], ...] = (
     server.no_tables,
     organizations.organizations_table,
     organizations.organizations_rights,
+    organizations.organizations_active_column,
     row_security.row_security_of_organizations,
     server.ambiguous_names,
     tenant_key.mapping_unknown,

@@ -9,7 +9,7 @@ from tenant_migration.planning.model import Hazard
 
 
 def publications(context: TableContext) -> Iterator[Hazard]:
-    """Refuse published tables without replica identity; warn of column lists; tell of the change events."""
+    """Refuse published tables that PostgreSQL would not update; warn of column lists; tell of the events."""
     table = context.table
     if not table.publications:
         return
@@ -24,6 +24,13 @@ def publications(context: TableContext) -> Iterator[Hazard]:
             f"ALTER TABLE {first} REPLICA IDENTITY FULL, or USING INDEX a unique index, "
             "or take it out of the publication",
         )
+    for publication, reason in table.refusing_publications:
+        yield refuse(
+            "publication_refuses_updates",
+            f"publication {publication}: {reason}: UPDATE raises 42P10",
+            "give the table a replica identity (an index) that has the columns, change the publication, or "
+            "take the table out of it",
+        )
     if table.column_list_publications:
         yield warn(
             "publication_column_list",
@@ -31,7 +38,7 @@ def publications(context: TableContext) -> Iterator[Hazard]:
             f"{context.organization_column} unless it is named",
             "ALTER PUBLICATION ... SET TABLE with the new column, after adding it on the subscribers",
         )
-    if not without:
+    if not without and not table.refusing_publications:
         yield info(
             "published",
             f"each row that is written is a change event of {names}",

@@ -29,8 +29,15 @@ def several_keys(context: TableContext) -> Iterator[Hazard]:
 
 
 def key_type(context: TableContext) -> Iterator[Hazard]:
-    """Refuse keys that PostgreSQL cannot compare."""
+    """Refuse keys that PostgreSQL cannot compare, and keys of which a row has several."""
     column = context.managed.tenant_column
+    if column.is_array:
+        yield refuse(
+            "tenant_key_is_array",
+            f"{column.name} is {column.type_sql}: a row with several tenants has no one organization",
+            f"name another column with tables.{context.name}.tenant_id_column, or exclude the table",
+        )
+        return
     if not column.comparable:
         yield refuse(
             "tenant_key_not_comparable",

@@ -48,6 +48,9 @@ _HASHES = {
     "pg_catalog.varchar": "hashtextextended",
 }
 """The hash function of frequent types; the others go through a record."""
+CHECKSUM_FORMULA = 1
+"""Number of `checksum_of`. A change of what it computes for any table needs a new one: the manifest keeps it
+beside the checksum, and only checksums of one formula are compared."""
 _COLLATED = frozenset({"pg_catalog.text", "pg_catalog.varchar", "pg_catalog.name"})
 
 _RELATION = """

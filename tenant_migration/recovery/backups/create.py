@@ -69,7 +69,14 @@ def copy_tables(
     try:
         with (
             Session(connection) as session,
-            KeepAlive(session, None, table_name=names, run_id=registered.run_id, table_id=None) as keep_alive,
+            KeepAlive(
+                session,
+                None,
+                table_name=names,
+                run_id=registered.run_id,
+                table_id=None,
+                what_stays="nothing of it is kept",
+            ) as keep_alive,
             keep_alive.long_statement(f"backup {registered.backup_id}"),
             transaction(
                 connection,

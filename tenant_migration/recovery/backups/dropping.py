@@ -7,14 +7,17 @@ from psycopg import sql
 
 from tenant_migration.database.connection import transaction
 from tenant_migration.recovery.backups.copy_sql import SCHEMA, own_relation
-from tenant_migration.recovery.backups.retention import RELIED_ON_FOR
+from tenant_migration.recovery.backups.retention import relied_on
 
 _LOCK_TIMEOUT_MS = 5_000
 
-_CLAIM = """
+_LOCK = """
+SELECT FROM tenant_migration.backups
+WHERE backup_id = %s AND state = 'complete' AND held_by IS NULL FOR UPDATE"""
+
+_DROPPED = """
 UPDATE tenant_migration.backups SET state = 'dropped', finished_at = clock_timestamp()
-WHERE backup_id = %s AND state = 'complete' AND held_by IS NULL
-  AND coalesce(relied_on_at < clock_timestamp() - %s::interval, true) RETURNING backup_id"""
+WHERE backup_id = %s"""
 
 _PARTS = """
 SELECT table_id, relation::text, backup_column::text FROM tenant_migration.backed_up_tables
@@ -39,8 +42,11 @@ def drop_backup(connection: psycopg.Connection, backup_id: int) -> str | None:
     """
     try:
         with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS, statement_timeout_ms=0):
-            if connection.execute(_CLAIM, (backup_id, RELIED_ON_FOR)).fetchone() is None:
+            # Whoever begins to count on it locks it first: the second statement sees him.
+            is_free = connection.execute(_LOCK, (backup_id,)).fetchone() is not None
+            if not is_free or relied_on(connection, backup_id):
                 return "somebody held it, or counts on it, at this moment"
+            connection.execute(_DROPPED, (backup_id,))
             for table_id, relation, backup_column in connection.execute(_PARTS, (backup_id,)).fetchall():
                 if backup_column is not None:
                     _delete_rows(connection, relation, backup_column, backup_id)

@@ -146,6 +146,7 @@ def _export_table(
         "bytes": size,
         "sha256": digest.hexdigest(),
         "checksum": table.checksum,
+        "checksum_formula": table.checksum_formula,
         "columns": columns,
     }
 

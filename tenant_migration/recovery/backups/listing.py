@@ -14,13 +14,14 @@ from tenant_migration.recovery.results import BackedUpTable, Backup
 _TABLES = """
 SELECT p.backup_id, m.table_schema || '.' || m.table_name, p.table_id, p.relation::text,
        p.backup_column::text, p.row_count, coalesce(p.source_checksum::text, ''), p.journal_batch_id,
-       CASE WHEN p.backup_column IS NULL THEN coalesce(pg_total_relation_size(c.oid), 0)
-            ELSE round(coalesce(pg_total_relation_size(c.oid), 0) * p.row_count / greatest(shared.rows, 1))
+       CASE WHEN p.backup_column IS NULL THEN coalesce(pg_total_relation_size(c.oid::regclass), 0)
+            ELSE round(coalesce(pg_total_relation_size(c.oid::regclass), 0)
+                       * p.row_count / greatest(shared.rows, 1))
        END::bigint,
        coalesce(p.source_checksum = p.copy_checksum, false)
        AND p.column_names <@ ARRAY(SELECT a.attname FROM pg_attribute AS a
                                    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-       c.oid IS NULL
+       c.oid IS NULL, p.checksum_formula
 FROM tenant_migration.backed_up_tables AS p
 JOIN tenant_migration.backups AS b USING (backup_id)
 JOIN tenant_migration.managed_tables AS m USING (table_id)
@@ -58,7 +59,8 @@ def read_backups(connection: psycopg.Connection, backup_id: int | None = None) -
 
 
 def _table(row: Sequence[Any]) -> BackedUpTable:
-    table, table_id, relation, backup_column, rows, checksum, batch_id, size_bytes, is_whole, is_gone = row
+    table, table_id, relation, backup_column, rows, checksum, batch_id, size_bytes, *state = row
+    is_whole, is_gone, formula = state
     return BackedUpTable(
         table=table,
         table_id=table_id,
@@ -70,6 +72,7 @@ def _table(row: Sequence[Any]) -> BackedUpTable:
         backup_column=backup_column,
         journal_batch_id=batch_id,
         missing=is_gone,
+        checksum_formula=formula,
     )
 
 

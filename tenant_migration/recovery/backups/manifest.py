@@ -17,8 +17,9 @@ from psycopg.types.json import Jsonb
 from tenant_migration.backfill.states import State
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import Refused
-from tenant_migration.recovery.backups.columns import Source
+from tenant_migration.recovery.backups.columns import CHECKSUM_FORMULA, Source
 from tenant_migration.recovery.backups.copy_sql import own_relation, shared_relation
+from tenant_migration.recovery.backups.space import Space, refuse_beyond
 from tenant_migration.version import VERSION
 
 _LOCK_TIMEOUT_MS = 5_000
@@ -62,9 +63,11 @@ VALUES ('backup', 'running', %s, %s, %s, %s, %s, %s) RETURNING run_id"""
 
 _INSERT_BACKUP = """
 INSERT INTO tenant_migration.backups
-    (run_id, tenants, created_by, tool_version, backend_pid, backend_start, space)
-SELECT %s, %s::text[], %s, %s, own.pid, own.backend_start, %s
+    (run_id, tenants, created_by, tool_version, backend_pid, backend_start, space, bytes_expected)
+SELECT %s, %s::text[], %s, %s, own.pid, own.backend_start, %s, %s
 FROM pg_stat_get_activity(pg_backend_pid()) AS own RETURNING backup_id"""
+
+_ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock('tenant_migration.backups'::regclass::oid::int8)"
 
 _INSERT_TABLE = """
 INSERT INTO tenant_migration.backed_up_tables (backup_id, table_id, relation, backup_column, column_names)
@@ -77,18 +80,25 @@ def register(
     *,
     tenants: Sequence[str] | None,
     actor: str,
-    space: str,
+    space: Space,
+    max_bytes: int | None,
     dagster_run_id: str | None,
 ) -> Registered:
-    """Register a backup, its run, and the relation that each of its tables is copied to."""
+    """Register a backup, its run, and the relation that each of its tables is copied to.
+
+    Raises:
+        Refused: another backup, registered since `space` was looked at, leaves too little room for this one.
+    """
     names = None if tenants is None else list(tenants)
     selection = {"tables": [source.table.qualified_name for source in sources], "tenants": names}
     run = (actor, Jsonb(selection), dagster_run_id, VERSION, socket.gethostname(), os.getpid())
     with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
+        if max_bytes is not None:
+            connection.execute(_ONE_AT_A_TIME)
+            refuse_beyond(connection, max_bytes, space.bytes_needed)
         run_id = _number(connection.execute(_INSERT_RUN, run).fetchone())
-        backup_id = _number(
-            connection.execute(_INSERT_BACKUP, (run_id, names, actor, VERSION, space)).fetchone()
-        )
+        backup = (run_id, names, actor, VERSION, str(space), space.bytes_needed)
+        backup_id = _number(connection.execute(_INSERT_BACKUP, backup).fetchone())
         parts = [
             Part(source, shared_relation(source), source.backup_column)
             if tenants is not None
@@ -132,12 +142,14 @@ def complete(
     for one in copied:
         connection.execute(
             "UPDATE tenant_migration.backed_up_tables SET row_count = %s, source_checksum = %s,"
-            " copy_checksum = %s, journal_batch_id = %s WHERE backup_id = %s AND table_id = %s",
+            " copy_checksum = %s, journal_batch_id = %s, checksum_formula = %s"
+            " WHERE backup_id = %s AND table_id = %s",
             (
                 one.rows,
                 one.source_checksum,
                 one.copy_checksum,
                 one.journal_batch_id,
+                CHECKSUM_FORMULA,
                 registered.backup_id,
                 one.part.source.table_id,
             ),
@@ -197,8 +209,11 @@ def fail_abandoned(connection: psycopg.Connection) -> list[tuple[int, int]]:
         return connection.execute(_ABANDONED, reason).fetchall()
 
 
-def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
+def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> str:
     """Keep a backup whatever its age.
+
+    Returns:
+        Who holds it: whoever asked first.
 
     Raises:
         Refused: there is no such backup.
@@ -207,36 +222,61 @@ def hold(connection: psycopg.Connection, backup_id: int, *, actor: str) -> None:
         row = connection.execute(
             "UPDATE tenant_migration.backups SET held_by = coalesce(held_by, %s),"
             " held_at = coalesce(held_at, clock_timestamp())"
-            " WHERE backup_id = %s AND state = 'complete' RETURNING backup_id",
+            " WHERE backup_id = %s AND state = 'complete' RETURNING held_by",
             (actor, backup_id),
         ).fetchone()
     _refuse_unknown(row, backup_id)
+    return actor if row is None else str(row[0])
 
 
-def release(connection: psycopg.Connection, backup_id: int) -> None:
+def release(connection: psycopg.Connection, backup_id: int) -> str | None:
     """Let a held backup age again; one that is not held stays as it is.
+
+    Returns:
+        Who held it; None: nobody.
 
     Raises:
         Refused: there is no such backup.
     """
     with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
         row = connection.execute(
-            "UPDATE tenant_migration.backups SET held_by = NULL, held_at = NULL"
-            " WHERE backup_id = %s AND state = 'complete' RETURNING backup_id",
+            "SELECT held_by FROM tenant_migration.backups WHERE backup_id = %s AND state = 'complete'"
+            " FOR NO KEY UPDATE",
             (backup_id,),
         ).fetchone()
-    _refuse_unknown(row, backup_id)
+        _refuse_unknown(row, backup_id)
+        connection.execute(
+            "UPDATE tenant_migration.backups SET held_by = NULL, held_at = NULL WHERE backup_id = %s",
+            (backup_id,),
+        )
+    return None if row is None else row[0]
 
 
 def rely_on(connection: psycopg.Connection, backup_id: int) -> bool:
-    """Note that a migration is about to start that counts on the backup; False when it is gone."""
+    """Note that this process is about to start a migration that counts on the backup; False: it is gone."""
     with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
         row = connection.execute(
-            "UPDATE tenant_migration.backups SET relied_on_at = clock_timestamp()"
-            " WHERE backup_id = %s AND state = 'complete' RETURNING backup_id",
+            "SELECT FROM tenant_migration.backups WHERE backup_id = %s AND state = 'complete'"
+            " FOR NO KEY UPDATE",
             (backup_id,),
         ).fetchone()
+        if row is not None:
+            connection.execute(
+                "INSERT INTO tenant_migration.relied_on_backups (backup_id, host, process_id)"
+                " VALUES (%s, %s, %s)",
+                (backup_id, socket.gethostname(), os.getpid()),
+            )
     return row is not None
+
+
+def note_run(connection: psycopg.Connection, run_id: int) -> None:
+    """Note that this run is what this process was about to start: what it counts on is kept until its end."""
+    with transaction(connection, lock_timeout_ms=_LOCK_TIMEOUT_MS):
+        connection.execute(
+            "UPDATE tenant_migration.relied_on_backups SET run_id = %s"
+            " WHERE run_id IS NULL AND host = %s AND process_id = %s",
+            (run_id, socket.gethostname(), os.getpid()),
+        )
 
 
 def note_directory(connection: psycopg.Connection, backup_id: int, directory: str) -> None:

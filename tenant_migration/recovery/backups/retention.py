@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import psycopg
 
+from tenant_migration.planning.counted import counted
 from tenant_migration.recovery.backups.listing import read_backups
 from tenant_migration.recovery.results import Backup
 
-RELIED_ON_FOR = timedelta(days=1)
-"""A migration that counts on a backup marks its pairs as running within this time."""
+BEGUN_WITHIN = timedelta(minutes=15)
+"""A migration that counts on a backup has opened its run by then, or its process died before."""
 
 # Of each pair that may carry values written by us: the newest backup with its rows, and the newest one of
 # before it was first written to (since it was last rolled back). A pair whose process died may have rows that
@@ -59,8 +60,23 @@ WHERE needed.backup_id IS NOT NULL
 GROUP BY needed.backup_id, m.table_schema, m.table_name, m.position ORDER BY 1, m.position, 2"""
 
 _RELIED_ON = """
-SELECT backup_id FROM tenant_migration.backups
-WHERE state = 'complete' AND relied_on_at > clock_timestamp() - %s::interval"""
+SELECT u.backup_id, min(u.run_id)
+FROM tenant_migration.relied_on_backups AS u LEFT JOIN tenant_migration.runs AS r USING (run_id)
+WHERE (%(backup_id)s::int8 IS NULL OR u.backup_id = %(backup_id)s)
+  AND (u.run_id IS NULL AND u.relied_on_at > clock_timestamp() - %(begun_within)s::interval
+       OR u.run_id IS NOT NULL AND r.finished_at IS NULL)
+GROUP BY u.backup_id"""
+
+
+def relied_on(connection: psycopg.Connection, backup_id: int | None = None) -> dict[int, int | None]:
+    """Return the backups that an open migration counts on, with a run; None: it has not opened one yet.
+
+    Args:
+        connection: any.
+        backup_id: only this one.
+    """
+    parameters = {"backup_id": backup_id, "begun_within": BEGUN_WITHIN}
+    return dict(connection.execute(_RELIED_ON, parameters).fetchall())
 
 
 def judge(connection: psycopg.Connection, *, days: int) -> list[Backup]:
@@ -73,20 +89,28 @@ def judge(connection: psycopg.Connection, *, days: int) -> list[Backup]:
     needed: dict[int, list[tuple[str, int]]] = {}
     for backup_id, table, tenants in connection.execute(_NEEDED, (verified,)).fetchall():
         needed.setdefault(backup_id, []).append((table, tenants))
-    relied_on = {row[0] for row in connection.execute(_RELIED_ON, (RELIED_ON_FOR,)).fetchall()}
+    counting = {number: _counting(run_id) for number, run_id in relied_on(connection).items()}
     return [
         replace(
             backup,
             kept_because=_reason(
-                backup, needed.get(backup.backup_id, ()), backup.backup_id in relied_on, timedelta(days=days)
+                backup,
+                needed.get(backup.backup_id, ()),
+                counting.get(backup.backup_id),
+                timedelta(days=days),
             ),
         )
         for backup in backups
     ]
 
 
+def _counting(run_id: int | None) -> str:
+    who = "a migration that is about to start" if run_id is None else f"run {run_id}, which has not ended,"
+    return f"{who} counts on it"
+
+
 def _reason(
-    backup: Backup, needed: Sequence[tuple[str, int]], is_relied_on: bool, longest: timedelta
+    backup: Backup, needed: Sequence[tuple[str, int]], counting: str | None, longest: timedelta
 ) -> str | None:
     reason: str | None = None
     if backup.held_by is not None:
@@ -97,10 +121,10 @@ def _reason(
         damaged = ", ".join(table.table for table in backup.tables if not table.verified)
         reason = f"not verified, or damaged since: {damaged}; a person has to look at it"
     elif needed:
-        tables = ", ".join(f"{table} ({tenants:,} migrated tenants)" for table, tenants in needed)
+        tables = ", ".join(f"{table} ({counted(tenants, 'migrated tenant')})" for table, tenants in needed)
         reason = f"a rollback could still need it: {tables}"
-    elif is_relied_on:
-        reason = "a migration that just started counts on it"
+    elif counting is not None:
+        reason = counting
     elif backup.age < longest:
-        reason = f"younger than {longest.days} days"
+        reason = f"younger than {counted(longest.days, 'day')}"
     return reason

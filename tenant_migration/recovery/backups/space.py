@@ -27,17 +27,21 @@ _START_TOLERANCE_S = 5
 
 # Heap and out-of-line values, of all partitions; without indexes, which a copy has none of.
 _BYTES = """
-SELECT coalesce(sum(pg_table_size(c.oid)), 0)::bigint, coalesce(sum(greatest(c.reltuples, 0)), 0)::float8
+SELECT coalesce(sum(pg_table_size(c.oid::regclass)), 0)::bigint,
+       coalesce(sum(greatest(c.reltuples, 0)), 0)::float8
 FROM pg_class AS root JOIN pg_namespace AS n ON n.oid = root.relnamespace
 CROSS JOIN LATERAL (
     SELECT relid::oid FROM pg_partition_tree(root.oid) WHERE isleaf UNION SELECT root.oid) AS part (oid)
 JOIN pg_class AS c ON c.oid = part.oid
 WHERE n.nspname = %s AND root.relname = %s"""
 
+# What is being made is not seen until it is complete: it counts with what it was estimated to take.
 _USED = """
-SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class AS c
-WHERE c.relnamespace = 'tenant_migration'::regnamespace AND c.relkind = 'r'
-  AND c.relname IN (SELECT relation FROM tenant_migration.backed_up_tables)"""
+SELECT (SELECT coalesce(sum(pg_total_relation_size(c.oid::regclass)), 0) FROM pg_class AS c
+        WHERE c.relnamespace = 'tenant_migration'::regnamespace AND c.relkind = 'r'
+          AND c.relname IN (SELECT relation FROM tenant_migration.backed_up_tables))::bigint,
+       (SELECT coalesce(sum(bytes_expected), 0) FROM tenant_migration.backups
+        WHERE state = 'creating')::bigint"""
 
 # Settings that this role may not read are NULL.
 _PLACE = """
@@ -47,6 +51,19 @@ SELECT (SELECT setting FROM pg_settings WHERE name = 'data_directory'),
        AND (SELECT spcname = 'pg_default'
             FROM pg_database AS d JOIN pg_tablespace AS t ON t.oid = d.dattablespace
             WHERE d.datname = current_database())"""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What was found before a backup is made."""
+
+    bytes_needed: int
+    """About, of the copy."""
+    facts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it for people."""
+        return "; ".join(self.facts)
 
 
 @dataclass(frozen=True)
@@ -64,8 +81,8 @@ def refuse_without_space(
     *,
     keys: Sequence[Sequence[str]] | None,
     directory: Path | None,
-) -> str:
-    """Compare what the backup takes with what there is; return what was found, for people.
+) -> Space:
+    """Compare what the backup takes with what there is; return what was found.
 
     Args:
         connection: to the database.
@@ -80,14 +97,8 @@ def refuse_without_space(
     needed = _bytes_needed(connection, sources, keys)
     facts = [f"about {bytes_as_text(needed)} needed"]
     if config.max_bytes is not None:
-        used = _used(connection)
-        numbers = (
-            f"backups take {bytes_as_text(used)}, this one about {bytes_as_text(needed)}, "
-            f"and backups.max_bytes is {config.max_bytes:,} ({bytes_as_text(config.max_bytes)})"
-        )
-        if used + needed > config.max_bytes:
-            raise Refused(f"not enough room for the backup: {numbers}. {_WAY_OUT}, or raise the limit")
-        facts.append(numbers)
+        with transaction(connection, read_only=True):
+            facts.append(refuse_beyond(connection, config.max_bytes, needed))
     free = _free(connection, config)
     if free is None:
         facts.append(
@@ -104,7 +115,28 @@ def refuse_without_space(
         facts.append(numbers)
     if directory is not None:
         facts.append(_refuse_full_directory(directory, needed))
-    return "; ".join(facts)
+    return Space(needed, tuple(facts))
+
+
+def refuse_beyond(connection: psycopg.Connection, max_bytes: int, needed: int) -> str:
+    """Compare all backups with the limit, those included that are being made; part of a transaction.
+
+    Returns:
+        The numbers, for people.
+
+    Raises:
+        Refused: this one would go beyond it.
+    """
+    row = connection.execute(_USED).fetchone()
+    used, being_made = (0, 0) if row is None else (int(row[0]), int(row[1]))
+    others = f" and about {bytes_as_text(being_made)} are being made" if being_made else ""
+    numbers = (
+        f"backups take {bytes_as_text(used)}{others}, this one about {bytes_as_text(needed)}, "
+        f"and backups.max_bytes is {max_bytes:,} ({bytes_as_text(max_bytes)})"
+    )
+    if used + being_made + needed > max_bytes:
+        raise Refused(f"not enough room for the backup: {numbers}. {_WAY_OUT}, or raise the limit")
+    return numbers
 
 
 _WAY_OUT = "Drop old backups (`tenant-migration backup --cleanup`), name fewer tables"
@@ -132,12 +164,6 @@ def size_of(connection: psycopg.Connection, source: Source, keys: Sequence[str] 
     ).fetchone()
     expected = float(plan[0][0]["Plan"]["Plan Rows"]) if plan is not None else 0.0
     return size * min(1.0, expected / max(rows, expected, 1.0))
-
-
-def _used(connection: psycopg.Connection) -> int:
-    with transaction(connection, read_only=True):
-        row = connection.execute(_USED).fetchone()
-    return int(row[0]) if row is not None else 0
 
 
 def _free(connection: psycopg.Connection, config: BackupsConfig) -> _Free | None:

@@ -56,7 +56,7 @@ def divide(work: Work, batch: Batch, rows_each: int) -> list[Batch]:
             lock_timeout_ms=work.table.settings.lock_timeout_ms,
             statement_timeout_ms=work.table.settings.statement_timeout_ms,
         ):
-            gate.enter(connection, work, [batch.batch_id])
+            gate.enter(connection, work, [batch.batch_id], even_truncated=True)
             rows = connection.execute(
                 statement,
                 {

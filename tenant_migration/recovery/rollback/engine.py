@@ -18,8 +18,9 @@ from tenant_migration.backfill.results import ProgressCallback
 from tenant_migration.backfill.runs import Run
 from tenant_migration.backfill.session import Session
 from tenant_migration.backfill.states import State
-from tenant_migration.database.connection import bring_to_rest, transaction
+from tenant_migration.database.connection import bring_to_rest, role_search_path, transaction
 from tenant_migration.errors import TenantMigrationError, UnknownTenant
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import Plan, TablePlan
 from tenant_migration.planning.storage import table_ids
 from tenant_migration.recovery.results import PreviousValues, RollbackResult
@@ -27,13 +28,14 @@ from tenant_migration.recovery.rollback import outcome
 from tenant_migration.recovery.rollback.from_backup import ensure_index_by_key
 from tenant_migration.recovery.rollback.kept import close_kept
 from tenant_migration.recovery.rollback.lost_entries import rebuild_lost_entries, refuse_gaps
+from tenant_migration.recovery.rollback.rekeyed import rows_with_another_key
 from tenant_migration.recovery.rollback.scope import count_open
 from tenant_migration.recovery.rollback.taking_back import take_back
 from tenant_migration.recovery.rollback.work import Work
 
 _log = logging.getLogger(__name__)
 
-_SETTINGS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan", "search_path")
+_SETTINGS = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan")
 
 
 def roll_back_table(
@@ -145,12 +147,13 @@ def _scope(run: Run, table: TablePlan, tenants: Sequence[str] | None) -> list[in
 
 
 def _session_settings(connection: psycopg.Connection) -> dict[str, str]:
-    return {
+    settings = {
         name: str(value)
         for name, value in connection.execute(
             "SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(_SETTINGS)]
         )
     }
+    return {**settings, "search_path": role_search_path(connection)}
 
 
 def _roll_back(work: Work, started: float) -> RollbackResult:
@@ -189,13 +192,15 @@ def _roll_back(work: Work, started: float) -> RollbackResult:
         number: count - sum(part.get(number, 0) for part in (still_open, changed, deleted))
         for number, count in expected.items()
     }
+    if deleted:
+        work.tally.notes += rows_with_another_key(work)
     result = _result(work, started, expected, restored, changed, deleted, still_open)
     outcome.compare_with_counters(
         work, restored=result.rows_restored, changed=result.rows_changed, deleted=result.rows_deleted
     )
     outcome.end_pairs(work, pairs, still_open)
     state = State.FAILED if still_open else State.ROLLED_BACK
-    reason = f"{result.rows_failed:,} rows could not be reset" if still_open else None
+    reason = f"{counted(result.rows_failed, 'row')} could not be reset" if still_open else None
     outcome.set_table_state(work, state, reason)
     work.report()
     return result
@@ -239,6 +244,7 @@ def _result(
         deleted_by_tenant=named(deleted),
         failed_by_tenant=named(still_open),
         left_alone=outcome.samples(work),
+        left_alone_by_tenant=outcome.samples_by_tenant(work),
         notes=tuple(work.tally.notes),
     )
 

@@ -35,7 +35,7 @@ def _close(work: Work, batches: Sequence[Batch]) -> None:
             lock_timeout_ms=work.table.settings.lock_timeout_ms,
             statement_timeout_ms=work.table.settings.statement_timeout_ms,
         ):
-            gate.enter(connection, work, numbers)
+            gate.enter(connection, work, numbers, even_truncated=True)
             connection.execute(steps_sql.close(gate.entries_of(work)), parameters)
 
     work.retry.run(f"kept values of {work.name}", close)

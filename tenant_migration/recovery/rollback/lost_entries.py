@@ -24,6 +24,7 @@ from tenant_migration.backfill.target import of_row, text, type_name
 from tenant_migration.database.connection import transaction
 from tenant_migration.database.names import identifier
 from tenant_migration.errors import JournalIncomplete, Refused
+from tenant_migration.planning.counted import counted
 from tenant_migration.planning.model import ColumnRef, TablePlan
 from tenant_migration.recovery.backups.columns import BACKUP_COLUMN
 from tenant_migration.recovery.results import PreviousValues
@@ -105,8 +106,8 @@ def refuse_gaps(work: Work, open_entries: Mapping[int, int]) -> None:
     gaps = {} if work.previous is not None else _gaps(work, open_entries)
     if gaps:
         raise JournalIncomplete(
-            f"{work.name}: {sum(gaps.values()):,} rows were recorded as migrated, but the journal does not "
-            "name them any more. Give a backup from before the migration: rollback --from-backup ID",
+            f"{work.name}: {counted(sum(gaps.values()), 'row')} recorded as migrated, but not named by the "
+            "journal any more. Give a backup from before the migration: rollback --from-backup ID",
             gaps,
         )
 
@@ -154,7 +155,7 @@ def rebuild_lost_entries(work: Work) -> None:
 
     found = work.retry.run(f"lost entries of the journal of {work.name}", rebuild)
     work.tally.notes.append(
-        f"the journal did not name {sum(gaps.values()):,} rows that were recorded as migrated; {found:,} "
+        f"the journal did not name {counted(sum(gaps.values()), 'row')} recorded as migrated; {found:,} "
         f"were found by backup {previous.backup_id} and taken back with the others"
     )
 

@@ -34,6 +34,7 @@ from tenant_migration.recovery.rollback.work import Work
 
 _GONE = "no row carries our value any more: it is gone, or the application took the value away"
 _UNTELLABLE = "the application changed the row since, and without a key it cannot be told from others: {}"
+_PARTITIONS = " (or moved a row with it to another partition)"
 _CHOICES_MOST = 20
 """Times that rows are chosen anew because the application moved them meanwhile."""
 
@@ -101,9 +102,15 @@ class MovedStep:
                     connection.execute(statement, {**parameters, "batch_id": batch_id, "row_ctids": ctids})
                 )[0]
                 rest.append(Batch(batch_id, batch.written_in, count - len(ctids)))
-            list_failed(connection, work, number, _UNTELLABLE.format("; ".join(sorted(reasons))))
+            list_failed(connection, work, number, _UNTELLABLE.format(self._why(reasons)))
             failed.append(number)
         return tuple(failed), tuple(rest)
+
+    def _why(self, reasons: Sequence[str]) -> str:
+        """Return the reasons. A row that changes its partition is inserted there: that looks like a claim."""
+        partitioned = self._work.table.partitioned
+        more = _PARTITIONS if partitioned and any("somebody else" in reason for reason in reasons) else ""
+        return "; ".join(sorted(reasons)) + more
 
     def _take_back(self, connection: psycopg.Connection, parameters: dict[str, object]) -> int:
         """Reset rows, record what is gone, close the entries; return how many there were."""

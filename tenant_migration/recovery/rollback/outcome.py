@@ -11,6 +11,7 @@ from tenant_migration.backfill import failpoints
 from tenant_migration.backfill.states import State, set_pair_states, set_table_run_state
 from tenant_migration.database.connection import transaction
 from tenant_migration.errors import OperationFailed
+from tenant_migration.planning.counted import counted
 from tenant_migration.recovery.results import LeftAlone
 from tenant_migration.recovery.rollback.work import Work
 
@@ -41,6 +42,19 @@ CROSS JOIN LATERAL unnest(l.tenant_numbers, l.row_keys, l.found_values)
     AS e (tenant_number, row_key, found_value)
 JOIN tenant_migration.tenants AS n USING (tenant_number)
 WHERE l.run_id = %s AND l.table_id = %s ORDER BY l.reason = 'failed' DESC, l.left_alone_id LIMIT %s"""
+
+_SAMPLES_OF_EACH = """
+SELECT n.tenant_id, s.row_key, s.reason, s.found_value, s.message
+FROM (
+    SELECT e.tenant_number, e.row_key, l.reason, e.found_value::text, l.message,
+           row_number() OVER (PARTITION BY e.tenant_number
+                              ORDER BY l.reason = 'failed' DESC, l.left_alone_id) AS place
+    FROM tenant_migration.left_alone AS l
+    CROSS JOIN LATERAL unnest(l.tenant_numbers, l.row_keys, l.found_values)
+        AS e (tenant_number, row_key, found_value)
+    WHERE l.run_id = %s AND l.table_id = %s
+) AS s JOIN tenant_migration.tenants AS n USING (tenant_number)
+WHERE s.place <= %s ORDER BY n.tenant_number, s.place"""
 
 
 def touched_pairs(work: Work, with_entries: Sequence[int]) -> list[int]:
@@ -106,6 +120,15 @@ def samples(work: Work) -> tuple[LeftAlone, ...]:
     return tuple(LeftAlone(*row) for row in rows)
 
 
+def samples_by_tenant(work: Work) -> dict[str, tuple[LeftAlone, ...]]:
+    """Return the first rows of each tenant that were left alone."""
+    found: dict[str, tuple[LeftAlone, ...]] = {}
+    for row in _query(work, _SAMPLES_OF_EACH, (work.run.run_id, work.table_id, _SHOWN)):
+        left = LeftAlone(*row)
+        found[left.tenant_id] = (*found.get(left.tenant_id, ()), left)
+    return found
+
+
 def resolve_quarantine(work: Work, numbers: Sequence[int]) -> None:
     """Close the quarantine of these tenants: what could not be written has nothing to be taken back."""
 
@@ -155,7 +178,7 @@ def end_pairs(work: Work, pairs: Sequence[int], failed: Mapping[int, int]) -> No
             work,
             [number for number in pairs if failed.get(number) == amount],
             State.FAILED,
-            f"{work.name}: {amount:,} rows could not be reset; `rollback` lists them with the reason",
+            f"{work.name}: {counted(amount, 'row')} could not be reset; `rollback` lists them and why",
             rows_migrated=failed,
             rows_kept={},
         )

@@ -19,7 +19,9 @@ from tenant_migration.database.connection import transaction
 from tenant_migration.errors import OperationFailed, Reaction, reaction_to
 from tenant_migration.recovery.rollback.dividing import divide
 from tenant_migration.recovery.rollback.failed import set_aside
+from tenant_migration.recovery.rollback.gate import TruncatedError
 from tenant_migration.recovery.rollback.scope import Batch
+from tenant_migration.recovery.rollback.truncated import close_truncated
 from tenant_migration.recovery.rollback.work import Work
 
 _FIRST_WAIT_S = 0.05
@@ -100,6 +102,8 @@ class Steps:
                 continue
             except KeyTwiceError:
                 return self._one_byone(batches)
+            except TruncatedError as error:
+                return self._without_truncated(batches, error.batch_ids)
             except NotResetError as error:
                 return self._in_parts(batches, Reaction.QUARANTINE, str(error), None)
             except psycopg.Error as error:
@@ -117,6 +121,15 @@ class Steps:
 
     def _one_byone(self, batches: Sequence[Batch]) -> StepOutcome:
         return _sum_up([self.run([batch]) for batch in batches], too_much=False)
+
+    def _without_truncated(self, batches: Sequence[Batch], truncated: frozenset[int]) -> StepOutcome:
+        """Close the entries whose rows are gone, and do the step with the others."""
+        gone = [batch for batch in batches if batch.batch_id in truncated]
+        left = [batch for batch in batches if batch.batch_id not in truncated]
+        parts = [Steps(self._work, _ClosingTruncated(self._work)).run(gone)]
+        if left:
+            parts.append(self.run(left))
+        return _sum_up(parts, too_much=False)
 
     def _in_parts(
         self, batches: Sequence[Batch], reaction: Reaction, message: str, error: psycopg.Error | None
@@ -183,6 +196,18 @@ class Steps:
             work.session.reconnect(work.table.settings.retry_attempts)
         else:
             work.clock.back_off(attempt, first_s=_FIRST_WAIT_S, most_s=_LONGEST_WAIT_S)
+
+
+class _ClosingTruncated:
+    """The step over batches whose rows are gone."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def __call__(self, batches: Sequence[Batch], *, locks_first: bool) -> StepOutcome:
+        started = self._work.clock.monotonic()
+        found = close_truncated(self._work, batches)
+        return StepOutcome(found, (self._work.clock.monotonic() - started) * 1000, False, False)
 
 
 def _sum_up(parts: Sequence[StepOutcome], *, too_much: bool) -> StepOutcome:

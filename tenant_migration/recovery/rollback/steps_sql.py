@@ -9,6 +9,7 @@ from psycopg import sql
 from tenant_migration.backfill.journal_sql import journal_name
 from tenant_migration.database.names import identifier
 from tenant_migration.recovery.rollback.entries_sql import Entries, own_entries
+from tenant_migration.recovery.rollback.truncated_sql import truncated
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
@@ -29,12 +30,18 @@ locked AS MATERIALIZED (
     SELECT j.batch_id FROM {journal} AS j
     WHERE j.batch_id = ANY (%(batch_ids)s::int8[]) ORDER BY j.batch_id FOR NO KEY UPDATE)
 SELECT (SELECT count(*) FROM lease) = cardinality(%(lease_tokens)s::uuid[]),
-       settings.emergency_stop, runs.state, table_runs.state, {claims}, (SELECT count(*) FROM locked),""" + (
+       settings.emergency_stop, runs.state, table_runs.state, {claims}, {truncated},
+       (SELECT count(*) FROM locked),
+       set_config('synchronous_commit', CASE current_setting('synchronous_standby_names')
+           WHEN '' THEN 'off' ELSE current_setting('synchronous_commit') END, true),""" + (
     _PLANNER
     + """
 FROM tenant_migration.settings, tenant_migration.runs, tenant_migration.table_runs
 WHERE runs.run_id = %(run_id)s AND table_runs.run_id = %(run_id)s AND table_runs.table_id = %(table_id)s"""
 )
+"""Steps do not wait for the disk at their commit: rows and journal are lost together or not at all, and the
+table's last transaction, which does wait, makes sure of all before it. A synchronous standby still sets the
+pace, where there is one."""
 
 _LOCK = """
 WITH {entry}
@@ -54,7 +61,6 @@ back AS MATERIALIZED (
 """Puts the session's own settings back while a statement runs, before its first row is touched: triggers and
 foreign keys plan as ever, and the application's functions run under their own search path."""
 
-# IS NOT DISTINCT FROM: no index on the organization column can be chosen in place of the key's.
 _RESET = """
 WITH {back},
 {entry},
@@ -63,7 +69,7 @@ reset AS (
     UPDATE {relation} AS t SET {column} = e.previous_value
     FROM entry AS e
     WHERE (SELECT done FROM back) AND NOT (SELECT found FROM twice)
-      AND {same_row} AND {organization} IS NOT DISTINCT FROM e.written{unclaimed}
+      AND {same_row}{is_written}{unclaimed}
     RETURNING {organization} IS NOT DISTINCT FROM e.previous_value AS as_asked)
 SELECT (SELECT found FROM twice), (SELECT count(*) FROM entry), count(*), count(*) FILTER (WHERE NOT as_asked)
 FROM reset"""
@@ -127,10 +133,12 @@ RETURNING rows_restored + rows_changed + rows_deleted"""
 def gate(entries: Entries, *, has_claims: bool) -> sql.Composed:
     """Build the first statement: are we still to work? It locks the lease and the batches.
 
-    Returns (lease held, emergency stop, run's state, table's state, any claims, batches).
+    Returns (lease held, emergency stop, run's state, table's state, any claims, truncated batches, batches).
     """
     return sql.SQL(_GATE).format(
-        journal=journal_name(entries.table_id), claims=_any_claims(entries, has_claims=has_claims)
+        journal=journal_name(entries.table_id),
+        claims=_any_claims(entries, has_claims=has_claims),
+        truncated=truncated(entries.table, entries.table_id),
     )
 
 
@@ -158,12 +166,13 @@ def reset(entries: Entries, *, several: bool, skips_claimed: bool) -> sql.Compos
     keys = sql.SQL(", ").join(entries.key_names)
     return sql.SQL(_RESET).format(
         back=sql.SQL(BACK).format(),
-        entry=entries.expression(),
+        entry=entries.expression(of_run=True),
         twice=sql.SQL(_TWICE).format(keys=keys) if several else sql.SQL("false"),
         relation=entries.relation,
         column=identifier(entries.table.organization_column),
         same_row=entries.same_row(),
         organization=entries.organization,
+        is_written=entries.is_written(),
         unclaimed=sql.SQL(_UNCLAIMED).format(claims=entries.claims(), same_claim=entries.same_claim())
         if skips_claimed
         else sql.SQL(""),
