@@ -284,6 +284,7 @@ def _end_dead_rollbacks(work: Work) -> None:
         f"rollbacks of {work.table.qualified_name}",
         lambda connection: end_dead_rollbacks(
             connection,
+            table_name=work.table.qualified_name,
             table_id=work.table_id,
             tenant_numbers=work.scope_numbers,
             run_id=work.run.run_id,

@@ -370,10 +370,12 @@ class _TableWork:
         with usable(self.connection) as connection:
             end_dead_rollbacks(
                 connection,
+                table_name=self.table.qualified_name,
                 table_id=self._table_id(connection),
                 tenant_numbers=[self.run.tenants[tenant] for tenant in tenants],
                 run_id=self.run.run_id,
                 actor=self.run.actor,
+                wait_s=self.table.settings.lease_wait_s,
             )
 
     def block_waiting_tenants(self, tenants: list[str]) -> dict[str, list[str]]:

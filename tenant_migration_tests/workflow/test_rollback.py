@@ -445,15 +445,49 @@ def test_a_migration_follows_a_rollback_that_was_killed(application, config, dat
     assert with_organization(application) == dict.fromkeys(ALL, 0)
 
 
+@pytest.mark.newest_server_by_default
 def test_a_migration_keeps_away_from_a_rollback_that_goes_on(application, config, database):
     """A frozen process holds its lease: its pairs are its own until that expires."""
-    migrated(application, config)
+    impatient = config.model_copy(
+        update={"defaults": config.defaults.model_copy(update={"lease_wait_s": 0.1})}
+    )
+    migrated(application, impatient)
     roll_back_and_die(application, database, "rollback_after_commit:2")
-    application.execute("UPDATE tenant_migration.leases SET expires_at = clock_timestamp() + interval '1 hour'")
-    plan = stored_or_new_plan(application, config, actor="test")
-    outcomes = {outcome.table: outcome for outcome in migrate(application, config, plan, actor="test")}
-    assert outcomes["public.notes"].state == "failed"
-    assert "rolling_back" in states(application)
+    expire_leases_in(application, "1 hour")
+    left = rolling_back(application)
+    table = next(iter(left))
+    plan = stored_or_new_plan(application, impatient, actor="test")
+    outcomes = {outcome.table: outcome for outcome in migrate(application, impatient, plan, actor="test")}
+    assert outcomes[table].state == "failed"
+    assert "is being rolled back by run" in str(outcomes[table].reason)
+    assert rolling_back(application) == left
+
+
+@pytest.mark.newest_server_by_default
+def test_a_migration_waits_for_the_lease_of_a_dead_rollback(application, config, database):
+    migrated(application, config)
+    before = with_organization(application)
+    roll_back_and_die(application, database, "rollback_after_commit:2")
+    expire_leases_in(application, "2 seconds")
+    migrated(application, config)
+    assert with_organization(application) == before
+    assert states(application) == {"completed"}
+
+
+def expire_leases_in(connection, interval):
+    connection.execute(
+        "UPDATE tenant_migration.leases SET expires_at = clock_timestamp() + %s::interval", (interval,)
+    )
+
+
+def rolling_back(connection) -> dict[str, list[int]]:
+    return dict(
+        connection.execute(
+            "SELECT t.table_schema || '.' || t.table_name, array_agg(tenant_number ORDER BY tenant_number)"
+            " FROM tenant_migration.table_states JOIN tenant_migration.managed_tables AS t USING (table_id)"
+            " WHERE state = 'rolling_back' GROUP BY 1"
+        ).fetchall()
+    )
 
 
 def states(connection) -> set[str]:
@@ -476,4 +510,4 @@ def roll_back_and_die(connection, database, point):
         check=False,
     )
     assert died.returncode == -signal.SIGKILL, died.stderr
-    connection.execute("UPDATE tenant_migration.leases SET expires_at = clock_timestamp()")
+    expire_leases_in(connection, "0")
