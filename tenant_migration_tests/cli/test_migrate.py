@@ -196,6 +196,7 @@ def test_a_dry_run_counts_each_table_and_tenant_and_changes_nothing(
             application.rows(table)
         )
     assert "ADD COLUMN" in result.stdout
+    assert "CREATE OR REPLACE TRIGGER" in result.stdout
     assert "journal_" not in result.stdout
     assert total_migrated(allowed("migrate")) == expected
 

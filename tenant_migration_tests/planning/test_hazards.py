@@ -137,7 +137,6 @@ DATABASE_HAZARDS: dict[str, set[str]] = {
 TESTED_ELSEWHERE = {
     "allowed_unmapped_tenants",
     "ambiguous_name",
-    "constraint_not_valid",
     "exclusion_on_organization",
     "existing_values_differ",
     "mapping_unknown",
