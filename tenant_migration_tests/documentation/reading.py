@@ -66,7 +66,8 @@ class Page:
         for head, body in re.findall(r"^\|([^|\n]+)\|.*\n\|[- |]+\n((?:\|.*\n)+)", self.prose, re.MULTILINE):
             if head.strip() in {"message", "exception"}:
                 for line in body.splitlines():
-                    yield from re.findall(r"`([^`]* [^`]*)`", line.split("|")[1])
+                    quoted = re.findall(r"`([^`]+)`", line.split("|")[1])
+                    yield from (message for message in quoted if " " in message)
 
 
 def _anchor(heading: str) -> str:
