@@ -21,7 +21,7 @@ from tenant_migration.cli.main import COMMANDS, cli
 from tenant_migration.config import MigrationConfig
 from tenant_migration.integrity.registry import CHECKS
 from tenant_migration.orchestration.build import build_definitions
-from tenant_migration_tests.documentation import COMMAND
+from tenant_migration_tests.documentation import COMMAND, hazards
 from tenant_migration_tests.orchestration.plans import small_plan
 
 _COMMANDS_INTRO = """\
@@ -52,6 +52,12 @@ What a code location with a plan offers. Without a plan there is one job, `disco
 [Dagster metadata](metadata.md). How it is operated: [operations](../operations.md).
 """
 
+_HAZARDS_INTRO = """\
+What `tenant-migration plan` says of tables and of the database as a whole. `...` stands for a name or a
+number. `REFUSE` keeps the table (or everything) from starting, `WARN` should be read, `INFO` only tells. Which
+of two levels depends on the table's settings.
+"""
+
 _CHECKS_INTRO = """\
 Each check ends `passed`, `failed`, `errored` (it could not run, which counts as not passed) or `skipped`
 (with the reason). A failed `critical` check and an errored one block; a `warning` and an `info` do not.
@@ -67,6 +73,7 @@ def pages() -> dict[str, str]:
         "python.md": _page("Python API", _python()),
         "jobs.md": _page("Dagster: jobs, run configuration, schedules, sensors", _dagster()),
         "checks.md": _page("Checks", _checks()),
+        "hazards.md": _page("Hazards", _hazards()),
     }
 
 
@@ -374,6 +381,14 @@ def _checks() -> Iterator[str]:
             ],
         )
         yield ""
+
+
+# Hazards
+
+
+def _hazards() -> Iterator[str]:
+    yield _HAZARDS_INTRO
+    yield from _table(("hazard", "level", "what is there", "way out"), list(hazards.rows()))
 
 
 # Markdown

@@ -8,29 +8,31 @@ from collections.abc import Iterator, Sequence
 
 from tenant_migration_tests.documentation import ROOT
 
-_FILLED_IN = "\0"
+FILLED_IN = "\0"
+"""In the place of what is filled in."""
 
 
 def texts() -> Iterator[str]:
     """Yield the texts of the package, and those that the database raises."""
     for path in sorted((ROOT / "tenant_migration").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            text = _text_of(node)
+            text = text_of(node)
             if text:
                 yield text
     for path in sorted((ROOT / "sql").glob("*.sql")):
         for raised in re.findall(r"RAISE EXCEPTION\s+((?:'(?:[^']|'')*'\s*)+)", path.read_text("utf-8")):
             parts = re.findall(r"'((?:[^']|'')*)'", raised)
-            yield "".join(parts).replace("%", _FILLED_IN).replace("''", "'")
+            yield "".join(parts).replace("%", FILLED_IN).replace("''", "'")
 
 
-def _text_of(node: ast.AST) -> str:
+def text_of(node: ast.AST) -> str:
+    """Return what a string says; empty: it is none, or all of it is filled in elsewhere."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
-        return "".join(_text_of(part) or _FILLED_IN for part in node.values)
+        return "".join(text_of(part) or FILLED_IN for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return (_text_of(node.left) or _FILLED_IN) + (_text_of(node.right) or _FILLED_IN)
+        return (text_of(node.left) or FILLED_IN) + (text_of(node.right) or FILLED_IN)
     return ""
 
 
