@@ -26,4 +26,4 @@ def rows() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _said(argument: ast.AST) -> str:
-    return re.sub(f"{sources.FILLED_IN}+", "...", sources.text_of(argument)) or "said by `plan`"
+    return re.sub(f"{sources.FILLED_IN}+", "…", sources.text_of(argument)) or "said by `plan`"

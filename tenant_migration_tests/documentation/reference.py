@@ -53,9 +53,9 @@ What a code location with a plan offers. Without a plan there is one job, `disco
 """
 
 _HAZARDS_INTRO = """\
-What `tenant-migration plan` says of tables and of the database as a whole. `...` stands for a name or a
-number. `REFUSE` keeps the table (or everything) from starting, `WARN` should be read, `INFO` only tells. Which
-of two levels depends on the table's settings.
+What `tenant-migration plan` says of tables and of the database as a whole. `…` stands for a name or a
+number. `REFUSE` keeps the table (or everything) from starting, `WARN` should be read, `INFO` only tells.
+Which of two levels depends on the table's settings.
 """
 
 _CHECKS_INTRO = """\
