@@ -112,7 +112,7 @@ def test_every_picture_is_shown_and_small():
 
 def test_the_benchmarks_table_is_of_the_committed_numbers():
     page = from_the_original.PAGE.read_text(encoding="utf-8")
-    assert from_the_original.with_table(page) == page
+    assert from_the_original.with_table(page) == page, "run the script with --docs"
 
 
 def test_every_message_is_one_of_the_code():
