@@ -16,10 +16,9 @@ import dagster as dg
 import psycopg
 
 from tenant_migration.orchestration.checks import VERIFICATION, Verdict
-from tenant_migration.orchestration.compat import (
+from tenant_migration.orchestration.compat import failed_checks, latest_materializations
+from tenant_migration.orchestration.event_batches import (
     RUNLESS,
-    failed_checks,
-    latest_materializations,
     store_check_evaluations,
     store_materializations,
 )

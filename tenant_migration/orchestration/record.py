@@ -13,9 +13,9 @@ import dagster as dg
 from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.checks import IN_FULL_MOST, Verdict, verdicts
-from tenant_migration.orchestration.compat import (
+from tenant_migration.orchestration.compat import TargetMaterialization, latest_materializations
+from tenant_migration.orchestration.event_batches import (
     EventSource,
-    latest_materializations,
     store_check_evaluations,
     store_materializations,
     store_observations,
@@ -44,7 +44,7 @@ class Recorder:
             for tenant, state in outcome.tenant_states.items()
             if state == "completed" and outcome.result is not None
         )
-        store_materializations(
+        stored = store_materializations(
             self.instance,
             self.source,
             [
@@ -54,13 +54,24 @@ class Recorder:
         )
         in_full = len(outcome.tenant_states) <= IN_FULL_MOST
         self.verdicts(
-            {tenant: verdicts(outcome, tenant, in_full=in_full) for tenant in outcome.tenant_states}
+            {tenant: verdicts(outcome, tenant, in_full=in_full) for tenant in outcome.tenant_states}, stored
         )
 
-    def verdicts(self, by_tenant: Mapping[str, Iterable[Verdict]]) -> None:
-        """Record the results of gates for many tenants."""
+    def verdicts(
+        self,
+        by_tenant: Mapping[str, Iterable[Verdict]],
+        just_stored: Mapping[str, TargetMaterialization] | None = None,
+    ) -> None:
+        """Record the results of gates for many tenants.
+
+        Args:
+            by_tenant: the results.
+            just_stored: the latest materializations of partitions, as far as they are known.
+        """
         keys = keys_by_tenant(by_tenant)
-        targets = latest_materializations(self.instance, self.key, list(keys.values()))
+        targets = dict(just_stored or {})
+        others = [key for key in keys.values() if key not in targets]
+        targets |= latest_materializations(self.instance, self.key, others)
         store_check_evaluations(
             self.instance,
             self.source,

@@ -10,7 +10,7 @@ import dagster as dg
 
 from tenant_migration.orchestration import recovery_metadata
 from tenant_migration.orchestration.checks import VERIFICATION, Verdict
-from tenant_migration.orchestration.compat import EventSource, store_observations
+from tenant_migration.orchestration.event_batches import EventSource, store_observations
 from tenant_migration.orchestration.partition_keys import keys_by_tenant
 from tenant_migration.orchestration.record import Recorder
 from tenant_migration.workflow.rollback_outcome import RollbackOutcome

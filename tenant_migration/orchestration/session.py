@@ -19,7 +19,7 @@ from tenant_migration.database.connection import check_server
 from tenant_migration.database.install import require_installed
 from tenant_migration.errors import TenantMigrationError, UnknownTable
 from tenant_migration.orchestration import partitions
-from tenant_migration.orchestration.compat import EventSource
+from tenant_migration.orchestration.event_batches import EventSource
 from tenant_migration.orchestration.listeners import Listener, listener_of
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.planning.model import Plan, TablePlan

@@ -13,8 +13,8 @@ import sqlalchemy
 
 from tenant_migration.backfill.results import TableResult
 from tenant_migration.integrity.model import CheckResult, Outcome
-from tenant_migration.orchestration import compat
-from tenant_migration.orchestration.compat import EVENTS_AT_ONCE, EventSource
+from tenant_migration.orchestration import compat, event_batches
+from tenant_migration.orchestration.event_batches import EVENTS_AT_ONCE, EventSource
 from tenant_migration.orchestration.record import Recorder
 from tenant_migration.workflow.outcome import TableOutcome
 from tenant_migration_tests.orchestration.versions import newest_server_only
@@ -66,12 +66,14 @@ def stored(connection: psycopg.Connection) -> list[tuple[object, ...]]:
 def test_check_results_in_bulk_are_stored_as_one_by_one(
     instance: dg.DagsterInstance, executions: psycopg.Connection
 ) -> None:
-    compat.store_materializations(instance, SOURCE, materializations(3))  # the fourth has none to point to
+    event_batches.store_materializations(
+        instance, SOURCE, materializations(3)
+    )  # the fourth has none to point to
     given = evaluations(instance, 4)
-    compat.store_check_evaluations(instance, SOURCE, given)
+    event_batches.store_check_evaluations(instance, SOURCE, given)
     bulk = stored(executions)
     for evaluation in given:
-        instance.event_log_storage.store_event(compat.check_entry(SOURCE, evaluation))
+        instance.event_log_storage.store_event(event_batches.check_entry(SOURCE, evaluation, time.time()))
     assert stored(executions) == bulk
     assert [row[4] for row in bulk] == ["SUCCEEDED", "FAILED", "SUCCEEDED", "FAILED"]
     assert [row[5] for row in bulk] == [True, True, True, False]
@@ -80,8 +82,8 @@ def test_check_results_in_bulk_are_stored_as_one_by_one(
 @newest_server_only
 def test_more_events_than_one_statement_holds_all_arrive(instance: dg.DagsterInstance) -> None:
     number = EVENTS_AT_ONCE + 7
-    compat.store_materializations(instance, SOURCE, materializations(number))
-    compat.store_check_evaluations(instance, SOURCE, evaluations(instance, number))
+    event_batches.store_materializations(instance, SOURCE, materializations(number))
+    event_batches.store_check_evaluations(instance, SOURCE, evaluations(instance, number))
 
     assert instance.get_materialized_partitions(KEY) == {f"t{n}" for n in range(number)}
     targets = compat.latest_materializations(instance, KEY, [f"t{n}" for n in range(number)])
@@ -93,8 +95,8 @@ def test_more_events_than_one_statement_holds_all_arrive(instance: dg.DagsterIns
 
 @newest_server_only
 def test_the_run_shows_the_events(instance: dg.DagsterInstance) -> None:
-    compat.store_materializations(instance, SOURCE, materializations(2))
-    compat.store_check_evaluations(instance, SOURCE, evaluations(instance, 2))
+    event_batches.store_materializations(instance, SOURCE, materializations(2))
+    event_batches.store_check_evaluations(instance, SOURCE, evaluations(instance, 2))
     records = instance.get_records_for_run(SOURCE.run_id).records
     kinds = [record.event_log_entry.dagster_event_type for record in records]
     assert (
@@ -105,16 +107,16 @@ def test_the_run_shows_the_events(instance: dg.DagsterInstance) -> None:
 
 @newest_server_only
 def test_nothing_is_written_for_nothing(instance: dg.DagsterInstance, executions: psycopg.Connection) -> None:
-    compat.store_materializations(instance, SOURCE, [])
-    compat.store_observations(instance, SOURCE, [])
-    compat.store_check_evaluations(instance, SOURCE, [])
+    event_batches.store_materializations(instance, SOURCE, [])
+    event_batches.store_observations(instance, SOURCE, [])
+    event_batches.store_check_evaluations(instance, SOURCE, [])
     assert executions.execute("SELECT count(*) FROM event_logs").fetchone() == (0,)
 
 
 def test_a_storage_that_is_not_postgresql_gets_the_events_too() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        compat.store_materializations(instance, SOURCE, materializations(2))
-        compat.store_check_evaluations(instance, SOURCE, evaluations(instance, 2))
+        event_batches.store_materializations(instance, SOURCE, materializations(2))
+        event_batches.store_check_evaluations(instance, SOURCE, evaluations(instance, 2))
         assert instance.get_materialized_partitions(KEY) == {"t0", "t1"}
         check = dg.AssetCheckKey(KEY, "verification")
         assert compat.failed_checks(instance, check, ["t0", "t1"]) == {"t1"}
@@ -126,11 +128,11 @@ def test_many_events_take_a_few_statements(instance: dg.DagsterInstance) -> None
         for event in materializations(20):
             instance.report_runless_asset_event(event)
     with statements() as in_bulk:
-        compat.store_materializations(instance, SOURCE, materializations(20))
+        event_batches.store_materializations(instance, SOURCE, materializations(20))
     assert len(singly) >= 20
     assert len(in_bulk) < 10
     with statements() as of_more:
-        compat.store_materializations(instance, SOURCE, materializations(400))
+        event_batches.store_materializations(instance, SOURCE, materializations(400))
     assert len(of_more) == len(in_bulk)
 
 
