@@ -15,7 +15,7 @@ import dagster as dg
 
 from tenant_migration.orchestration import metadata
 from tenant_migration.orchestration.backup_first import back_up_before
-from tenant_migration.orchestration.checks import check_specs, verdicts
+from tenant_migration.orchestration.checks import TableVerdicts, check_specs
 from tenant_migration.orchestration.compat import selected_assets
 from tenant_migration.orchestration.config import MigrateTableConfig
 from tenant_migration.orchestration.names import (
@@ -90,7 +90,7 @@ def _table_asset(table: TablePlan, plan: Plan) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         tenant = tenant_id(context.partition_key)
         outcome = _migrate(context, config, database, name, tenant)
-        results = [verdict.as_result(key) for verdict in verdicts(outcome, tenant)]
+        results = [verdict.as_result(key) for verdict in TableVerdicts(outcome).of(tenant)]
         described = metadata.of_outcome(outcome) | metadata.of_tenant(outcome, tenant)
         if outcome.state != "completed":
             # A passed result without a materialization to point to would show nowhere; and with the Failure

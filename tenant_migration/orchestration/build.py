@@ -9,6 +9,7 @@ from tenant_migration.orchestration.assets import table_assets
 from tenant_migration.orchestration.external import external_specs, mapping_checks
 from tenant_migration.orchestration.jobs import jobs
 from tenant_migration.orchestration.open_run import open_run_resource
+from tenant_migration.orchestration.recording import recording_resource
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.schedules import schedules
 from tenant_migration.orchestration.sensors import sensors
@@ -34,6 +35,7 @@ def build_definitions(plan: Plan | None, when: ScheduleConfig | None = None) -> 
         resources={
             "database": Database(),
             "open_run": open_run_resource,
+            "recording": recording_resource,
             # What ops hand to each other stays in memory: a run is one process, and nothing is to be pickled.
             "io_manager": dg.mem_io_manager,
         },

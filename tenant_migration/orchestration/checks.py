@@ -96,24 +96,53 @@ class Verdict:
         )
 
 
-def verdicts(outcome: TableOutcome, tenant_id: str, *, in_full: bool = True) -> list[Verdict]:
-    """Return what the gates say about one tenant of a table; a gate that was not reached says nothing."""
-    state = outcome.tenant_states.get(tenant_id)
-    if state == "blocked":
-        return []  # the others went on without it
-    found = []
-    if outcome.before:
-        found.append(judge(VALIDATION, outcome.before, in_full=in_full))
-    elif outcome.result is not None:
-        found.append(_skipped())
-    if outcome.result is not None and state in {"completed", "failed"}:
-        verdict = judge(VERIFICATION, checks_on(outcome.after, tenant_id), in_full=in_full)
-        found.append(
-            replace(verdict, passed=False, description=outcome.reason or _NO_REASON)
-            if verdict.passed and state == "failed"  # and no check names it: rows remain, or are quarantined
-            else verdict
-        )
-    return found
+class TableVerdicts:
+    """What the gates say about each tenant of a table; what they say of all is put together once."""
+
+    def __init__(self, outcome: TableOutcome, *, in_full: bool = True) -> None:
+        """Take a table's part of a run.
+
+        Args:
+            outcome: what became of the table.
+            in_full: every check in the metadata, and the gate before for every tenant; else for those whom it
+                stopped: of the others the materialization says how many checks they passed.
+        """
+        self._outcome = outcome
+        self._in_full = in_full
+        self._validation = self._of_gate_before()
+        self._of_all: dict[tuple[int, ...], Verdict] = {}
+
+    def of(self, tenant_id: str) -> list[Verdict]:
+        """Return the results of one tenant; a gate that was not reached says nothing."""
+        state = self._outcome.tenant_states.get(tenant_id)
+        if state == "blocked":
+            return []  # the others went on without it
+        found = []
+        if self._validation is not None and (self._in_full or not self._validation.passed):
+            found.append(self._validation)
+        if self._outcome.result is not None and state in {"completed", "failed"}:
+            verdict = self._verification(tenant_id)
+            found.append(
+                replace(verdict, passed=False, description=self._outcome.reason or _NO_REASON)
+                if verdict.passed and state == "failed"  # no check names it: rows remain, or are quarantined
+                else verdict
+            )
+        return found
+
+    def _of_gate_before(self) -> Verdict | None:
+        if self._outcome.before:
+            return judge(VALIDATION, self._outcome.before, in_full=self._in_full)
+        return None if self._outcome.result is None else _skipped()
+
+    def _verification(self, tenant_id: str) -> Verdict:
+        checks = checks_on(self._outcome.after, tenant_id)
+        same = tuple(map(id, checks))  # of the outcome, as long as none is about this tenant in particular
+        if same not in self._of_all:
+            verdict = judge(VERIFICATION, checks, in_full=self._in_full)
+            if any(mine is not theirs for mine, theirs in zip(checks, self._outcome.after, strict=True)):
+                return verdict
+            self._of_all[same] = verdict
+        return self._of_all[same]
 
 
 _NO_REASON = "the migration of this tenant failed"

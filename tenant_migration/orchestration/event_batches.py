@@ -60,15 +60,7 @@ def store_materializations(
     On storage that is not PostgreSQL nothing is returned.
     """
     return _store_events(
-        instance,
-        events,
-        lambda event, timestamp: _entry(
-            source,
-            dg.DagsterEventType.ASSET_MATERIALIZATION,
-            StepMaterializationData(event),
-            "Materialized value.",
-            timestamp,
-        ),
+        instance, events, lambda event, timestamp: materialization_entry(source, event, timestamp)
     )
 
 
@@ -103,6 +95,19 @@ def store_check_evaluations(
             storage.store_event_batch(
                 [check_entry(source, evaluation, batch.timestamp) for evaluation in chunk]
             )
+
+
+def materialization_entry(
+    source: EventSource, event: dg.AssetMaterialization, timestamp: float
+) -> dg.EventLogEntry:
+    """Return a materialization as Dagster stores it."""
+    return _entry(
+        source,
+        dg.DagsterEventType.ASSET_MATERIALIZATION,
+        StepMaterializationData(event),
+        "Materialized value.",
+        timestamp,
+    )
 
 
 def check_entry(
@@ -149,7 +154,7 @@ class _Batch:
     """Writes events of one step and kind, all with the moment of its making."""
 
     def __init__(self, storage: Any, as_entry: _AsEntry, kind: _Kind) -> None:
-        self.timestamp = time.time()
+        self.timestamp = round(time.time(), 6)  # as the storage's own column has it
         self._storage = storage
         self._as_entry = as_entry
         self._text: EventText[Any] = EventText(

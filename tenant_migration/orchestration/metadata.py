@@ -71,6 +71,8 @@ def of_tenant(outcome: TableOutcome, tenant_id: str) -> Metadata:
         metadata |= _numbers(outcome.result)
         metadata["rows_migrated"] = dg.MetadataValue.int(outcome.tenant_rows.get(tenant_id, 0))
         metadata["tenants_in_pass"] = dg.MetadataValue.int(len(outcome.tenant_states))
+        metadata["checks_before"] = dg.MetadataValue.int(len(outcome.before))
+        metadata["checks_after"] = dg.MetadataValue.int(len(outcome.after))
     return metadata
 
 

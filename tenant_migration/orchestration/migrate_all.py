@@ -32,6 +32,7 @@ from tenant_migration.orchestration.listeners import listener_of
 from tenant_migration.orchestration.names import POOL, mappings_key, op_name, table_key
 from tenant_migration.orchestration.open_run import OpenRun
 from tenant_migration.orchestration.record import Recorder
+from tenant_migration.orchestration.recording import Recording
 from tenant_migration.orchestration.resources import Database
 from tenant_migration.orchestration.session import Session, event_source, planned_table, session
 from tenant_migration.planning.model import Plan, TablePlan
@@ -184,6 +185,7 @@ def _table_op(table: TablePlan) -> dg.OpDefinition:
         started: Started,
         database: Database,
         open_run: dg.ResourceParam[OpenRun],
+        recording: dg.ResourceParam[Recording],
     ) -> Any:
         if not started.has(name):
             context.log.info(f"{name} was not asked for")
@@ -194,7 +196,9 @@ def _table_op(table: TablePlan) -> dg.OpDefinition:
         if started.run is None:
             return _dry_run(context, started, database, recorder, name=name)
         try:
-            return _migrate_and_record(context, started, database, recorder, run=started.run, name=name)
+            outcome = _migrate(context, started, database, run=started.run, name=name)
+            recording.submit(name, lambda: recorder.outcome(outcome))
+            return outcome
         except BaseException as error:  # interrupts of Dagster's too
             open_run.stopped(error)
             raise
@@ -202,11 +206,10 @@ def _table_op(table: TablePlan) -> dg.OpDefinition:
     return migrate_one_table
 
 
-def _migrate_and_record(
+def _migrate(
     context: dg.OpExecutionContext,
     started: Started,
     database: Database,
-    recorder: Recorder,
     *,
     run: Run,
     name: str,
@@ -222,7 +225,6 @@ def _migrate_and_record(
             skip_validation=started.skip_validation,
             progress=opened.progress,
         )
-    recorder.outcome(outcome)
     context.add_output_metadata(metadata.of_outcome(outcome) | check_table([*outcome.before, *outcome.after]))
     listener = listener_of(context.run.tags)
     if listener is not None:
@@ -257,11 +259,17 @@ def _finish_op() -> dg.OpDefinition:
         results: list[Any],
         database: Database,
         open_run: dg.ResourceParam[OpenRun],
+        recording: dg.ResourceParam[Recording],
     ) -> None:
         if started.run is None:
             _finish_dry_run(context, [result for result in results if isinstance(result, DryRunTable)])
             return
         outcomes = [result for result in results if isinstance(result, TableOutcome)]
+        try:
+            recording.wait()
+        except BaseException as error:  # interrupts of Dagster's too
+            open_run.stopped(error)
+            raise
         with session(context, database) as opened:
             end(opened.connection, started.run, outcomes)
             open_run.closed()

@@ -17,17 +17,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 
 from tenant_migration.errors import Refused, UnknownTenant
 
 KEY_BYTES_MAX = 2_000
 """Dagster's storage has the key in b-tree indexes, whose rows end at 2,700 bytes."""
 
+_REMEMBERED = 20_000
+"""Keys kept: a run needs those of its tenants again for every table."""
 _EMPTY = "%"
 _SPECIAL = frozenset('%,*[]"\\')
 _ESCAPED = re.compile(r"(?:%[0-9A-F]{2})+")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def partition_key(tenant_id: str) -> str:
     """Return the partition key of a tenant.
 

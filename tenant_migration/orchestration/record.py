@@ -1,6 +1,6 @@
 """Records what an op did for many tenants on the same assets and partitions that a run for one tenant has.
 
-Events are written many at a time: a run over 5,000 tenants and eight tables has 120,000 of them.
+Events are written many at a time: a run over 5,000 tenants and eight tables has 80,000 of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import dagster as dg
 
 from tenant_migration.backfill.results import DryRunTable
 from tenant_migration.orchestration import metadata
-from tenant_migration.orchestration.checks import IN_FULL_MOST, Verdict, verdicts
+from tenant_migration.orchestration.checks import IN_FULL_MOST, TableVerdicts, Verdict
 from tenant_migration.orchestration.compat import TargetMaterialization, latest_materializations
 from tenant_migration.orchestration.event_batches import (
     EventSource,
@@ -52,10 +52,8 @@ class Recorder:
                 for tenant, key in completed.items()
             ],
         )
-        in_full = len(outcome.tenant_states) <= IN_FULL_MOST
-        self.verdicts(
-            {tenant: verdicts(outcome, tenant, in_full=in_full) for tenant in outcome.tenant_states}, stored
-        )
+        verdicts = TableVerdicts(outcome, in_full=len(outcome.tenant_states) <= IN_FULL_MOST)
+        self.verdicts({tenant: verdicts.of(tenant) for tenant in outcome.tenant_states}, stored)
 
     def verdicts(
         self,

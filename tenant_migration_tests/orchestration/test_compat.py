@@ -10,6 +10,7 @@ import dagster as dg
 import psycopg
 import pytest
 import sqlalchemy
+from dagster._serdes import deserialize_value, serialize_value
 
 from tenant_migration.backfill.results import TableResult
 from tenant_migration.integrity.model import CheckResult, Outcome
@@ -103,6 +104,56 @@ def test_the_run_shows_the_events(instance: dg.DagsterInstance) -> None:
         kinds
         == [dg.DagsterEventType.ASSET_MATERIALIZATION] * 2 + [dg.DagsterEventType.ASSET_CHECK_EVALUATION] * 2
     )
+
+
+HOSTILE = ("", "a, b", 'say "x"', "\\", "\n", "ä€😀", "'; DROP TABLE x; --", "<b>", "%s", "{0}")
+
+
+@newest_server_only
+def test_the_stored_text_is_dagsters_own(
+    instance: dg.DagsterInstance, executions: psycopg.Connection
+) -> None:
+    events = [
+        dg.AssetMaterialization(
+            KEY,
+            partition=f"t{n}",
+            description=None if n % 2 else text,
+            metadata={
+                "text": text,
+                "number": n - 5,
+                "share": n / 7,
+                "list": dg.MetadataValue.md(f"- {text}"),
+                "yes": dg.MetadataValue.bool(n % 3 == 0),
+                "link": dg.MetadataValue.url(f"https://example.org/{n % 2}"),
+            },
+        )
+        for n, text in enumerate(HOSTILE)
+    ]
+    targets = event_batches.store_materializations(instance, SOURCE, events)
+    assert targets == compat.latest_materializations(instance, KEY, [f"t{n}" for n in range(len(HOSTILE))])
+    results = [
+        dg.AssetCheckEvaluation(
+            asset_key=KEY,
+            check_name="verification",
+            passed=n % 2 == 0,
+            severity=dg.AssetCheckSeverity.WARN if n % 3 else dg.AssetCheckSeverity.ERROR,
+            description=text,
+            metadata=event.metadata,
+            partition=event.partition,
+            target_materialization_data=None if n == 4 else targets[str(event.partition)],
+            blocking=True,
+        )
+        for n, (event, text) in enumerate(zip(events, HOSTILE, strict=True))
+    ]
+    event_batches.store_check_evaluations(instance, SOURCE, results)
+    rows = executions.execute("SELECT event FROM event_logs ORDER BY id").fetchall()
+    stored = [deserialize_value(text, dg.EventLogEntry) for (text,) in rows]
+    entries = [
+        *(event_batches.materialization_entry(SOURCE, event, stored[0].timestamp) for event in events),
+        *(event_batches.check_entry(SOURCE, result, stored[-1].timestamp) for result in results),
+    ]
+    assert [text for (text,) in rows] == [serialize_value(entry) for entry in entries]
+    assert stored == entries
 
 
 @newest_server_only

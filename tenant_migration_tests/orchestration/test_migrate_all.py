@@ -56,6 +56,21 @@ def test_the_runs_row_in_the_database_names_the_dagster_run(app: App, migrated: 
     ]
 
 
+def test_of_very_many_tenants_the_passed_gate_before_is_not_recorded_for_each(
+    app: App, dagster: Dagster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenant_migration.orchestration.record.IN_FULL_MOST", len(app.tenants) - 1)
+    result = dagster.run("migrate_all")
+    assert result.success, failure_messages(result)
+    tables = [table.table_name for table in app.plan.tables]
+    for table in tables:
+        assert dagster.check_results(table, "validation") == {}
+        assert dagster.check_results(table, "verification") == dict.fromkeys(app.tenants, (True, True))
+        recorded = [dagster.materialization(table, tenant) for tenant in app.tenants]
+        assert all(metadata["checks_before"] > 10 for metadata in recorded)
+        assert all(metadata["checks_after"] > 10 for metadata in recorded)
+
+
 def test_mapping_complete_passes_on_the_mappings(migrated: Dagster) -> None:
     assert migrated.check_results("tenant_org_mappings", "mapping_complete") == {"None": (True, True)}
 
