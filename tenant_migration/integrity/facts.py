@@ -40,18 +40,26 @@ LEFT JOIN LATERAL (
 ORDER BY w.number
 """
 
+# A WITHOUT OVERLAPS index is unique too, but by its operators, as that of an exclusion constraint.
 # Every key column and expression, as the server prints it; and all but the column that is asked about. An
 # index carries it as a key column, or in an expression or its predicate: then the index depends on it.
 _UNIQUE_INDEXES = """
 SELECT w.number, c.relname, k.expressions, k.others, pg_get_expr(x.indpred, x.indrelid),
-       NOT x.indnullsnotdistinct
+       NOT x.indnullsnotdistinct, q.operators
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(columns)s::text[])
      WITH ORDINALITY AS w(table_schema, table_name, column_name, number)
 JOIN pg_namespace AS n ON n.nspname = w.table_schema
 JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = w.table_name
 JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attname = w.column_name AND NOT a.attisdropped
-JOIN pg_index AS x ON x.indrelid = r.oid AND x.indisunique
+JOIN pg_index AS x ON x.indrelid = r.oid AND (x.indisunique OR x.indisexclusion)
 JOIN pg_class AS c ON c.oid = x.indexrelid
+LEFT JOIN LATERAL (
+    SELECT ARRAY(SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname)
+                 FROM unnest(e.conexclop) WITH ORDINALITY AS u(operator, place)
+                 JOIN pg_operator AS o ON o.oid = u.operator JOIN pg_namespace AS n ON n.oid = o.oprnamespace
+                 ORDER BY u.place) AS operators
+    FROM pg_constraint AS e WHERE e.conindid = x.indexrelid AND e.conexclop IS NOT NULL
+) AS q ON true
 CROSS JOIN LATERAL (
     SELECT array_agg(e.expression ORDER BY p.place) AS expressions,
            array_agg(e.expression ORDER BY p.place) FILTER (WHERE p.attribute <> a.attnum) AS others,
@@ -135,11 +143,18 @@ def read_facts(
 def _unique_indexes(
     connection: Connection, given: Mapping[str, object], columns: Sequence[str]
 ) -> dict[int, list[UniqueIndex]]:
-    """Return the unique indexes whose key has this column of the table, by the table's place."""
+    """Return what keeps rows unique by this column of the table, by the table's place."""
     indexes: dict[int, list[UniqueIndex]] = {}
     rows = connection.execute(_UNIQUE_INDEXES, {**given, "columns": list(columns)})
-    for number, name, expressions, others, predicate, nulls_distinct in rows:
-        index = UniqueIndex(name, tuple(expressions), tuple(others or ()), predicate, nulls_distinct)
+    for number, name, expressions, others, predicate, nulls_distinct, operators in rows:
+        index = UniqueIndex(
+            name,
+            tuple(expressions),
+            tuple(others or ()),
+            predicate,
+            nulls_distinct,
+            tuple(operators or ()),
+        )
         indexes.setdefault(number, []).append(index)
     return indexes
 

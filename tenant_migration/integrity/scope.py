@@ -20,7 +20,10 @@ MIGRATED_STATES = ("verifying", "completed")
 
 @dataclass(frozen=True)
 class UniqueIndex:
-    """A unique index whose key contains the tenant column, or the organization column."""
+    """A unique index whose key contains the tenant column, or the organization column.
+
+    Or that of an exclusion constraint: one with `operators`, WITHOUT OVERLAPS among them.
+    """
 
     name: str
     expressions: tuple[str, ...]
@@ -29,6 +32,8 @@ class UniqueIndex:
     """All but that column."""
     predicate: str | None
     nulls_distinct: bool
+    operators: tuple[str, ...] = ()
+    """By which two rows exclude each other, one for each expression; empty: by being equal."""
 
 
 @dataclass(frozen=True)

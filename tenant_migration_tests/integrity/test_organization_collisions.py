@@ -45,6 +45,21 @@ def before(before: World) -> World:
             id="in the predicate alone: rows come in by their organization",
         ),
         pytest.param(
+            "ALTER TABLE archive ADD EXCLUDE USING btree (organization_id WITH =, shelf WITH =)",
+            f"(1, 'beta', '{_ALPHA}', 'A'), (2, 'alpha', NULL, 'A'), (3, 'alpha-two', NULL, 'A'),"
+            " (4, 'beta', NULL, 'A'), (5, 'alpha', NULL, NULL), (6, 'alpha', NULL, NULL)",
+            2,
+            id="an exclusion constraint: equal values",
+        ),
+        pytest.param(
+            "ALTER TABLE archive ADD EXCLUDE USING gist (int4range(id, id + 5) WITH &&) "
+            "WHERE (organization_id IS NOT NULL)",
+            "(1, 'alpha', NULL, 'A'), (3, 'beta', NULL, 'A'), (20, 'beta', NULL, 'A'), "
+            "(4, 'ghost', NULL, 'A')",
+            1,
+            id="an exclusion constraint: overlapping values",
+        ),
+        pytest.param(
             "CREATE UNIQUE INDEX ON archive (shelf) INCLUDE (organization_id)",
             "(1, 'alpha', NULL, 'a'), (2, 'alpha-two', NULL, 'b')",
             None,
@@ -62,16 +77,16 @@ def test_the_index_on_the_rows_as_they_will_be_decides(
     result = one(results, "organization_collisions", "public.archive")
     assert result.count == (count or 0)
     if count is None:
-        assert result.reason == "no unique index contains the organization column"
+        assert result.reason == "no unique index and no exclusion constraint contains the organization column"
     refused = 0
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4, 5, 6):
         try:
             before.execute(
                 "UPDATE archive AS t SET organization_id = m.organization_id FROM tenant_org_mappings AS m "
                 "WHERE m.tenant_id = t.tenant_id AND t.organization_id IS NULL AND t.id = %s",
                 number,
             )
-        except psycopg.errors.UniqueViolation:
+        except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation):
             refused += 1
     assert refused == result.count, "as PostgreSQL does"
 

@@ -14,6 +14,11 @@ _SAME_BUT_FOR_CASE = (
 _NO_ADDRESS = "UPDATE profiles SET email = NULL WHERE id IN (11, 21)"
 _INCLUDED = "CREATE UNIQUE INDEX ON profiles (id) INCLUDE (tenant_id)"
 _LOWER = "CREATE UNIQUE INDEX ON profiles (lower(email), tenant_id)"
+_PERIODS = (
+    "ALTER TABLE profiles ADD EXCLUDE USING gist ("
+    "int4range(length(tenant_id), length(tenant_id), '[]') WITH =, int4range(id, id + {}) WITH &&) "
+    "WHERE (id % 10 = 1)"
+)
 _EMAIL = "CREATE UNIQUE INDEX ON profiles (tenant_id, email)"
 
 
@@ -58,6 +63,14 @@ def before(before: World) -> World:
             0,
             id="in the predicate alone, where it keeps no tenants apart",
         ),
+        pytest.param(_PERIODS.format(15), _NO_ADDRESS, 1, id="an exclusion constraint: periods overlap"),
+        pytest.param(_PERIODS.format(5), _NO_ADDRESS, 0, id="an exclusion constraint: periods do not"),
+        pytest.param(
+            "ALTER TABLE profiles ADD EXCLUDE USING btree (tenant_id WITH =, lower(email) WITH =)",
+            f"{_SAME_BUT_FOR_CASE}; UPDATE profiles SET email = NULL WHERE id IN (12, 22)",
+            1,
+            id="an exclusion constraint: equal values",
+        ),
         pytest.param(_INCLUDED, _NO_ADDRESS, None, id="not in the key"),
     ],
 )
@@ -68,7 +81,8 @@ def test_the_twin_of_the_index_decides(before: World, index: str, rows: str, cou
         before.check("pre-migration", tables=["public.profiles"]), "unique_collisions", "public.profiles"
     )
     if count is None:
-        assert (result.outcome, result.reason) == (Outcome.SKIPPED, "no unique index contains the tenant key")
+        reason = "no unique index and no exclusion constraint contains the tenant key"
+        assert (result.outcome, result.reason) == (Outcome.SKIPPED, reason)
     else:
         assert (result.outcome is Outcome.FAILED, result.count) == (count > 0, count)
         assert list(result.details.get("indexes", {}).values()) == ([count] if count else [])

@@ -1,10 +1,12 @@
 """Rows of several tenants that would collide in the twin of a unique index, built on the organization.
 
-(tenant_id, email) is unique, two tenants go to one organization, and both have the same email.
+(tenant_id, email) is unique, two tenants go to one organization, and both have the same email. So with the
+twin of an exclusion constraint, or of WITHOUT OVERLAPS: there each pair of rows is a collision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from psycopg import sql
@@ -13,7 +15,11 @@ from tenant_migration.integrity.check import Source, TableCheck, Verdict
 from tenant_migration.integrity.scope import TableScope, UniqueIndex
 from tenant_migration.integrity.sources.rows_before import mapping_of
 from tenant_migration.integrity.sources.tables import column, same_tenant, table_name, tenant_key
-from tenant_migration.integrity.sources.unique_indexes import by_index, indexes_detail
+from tenant_migration.integrity.sources.unique_indexes import (
+    by_index,
+    exclude_each_other,
+    indexes_detail,
+)
 from tenant_migration.integrity.verdict import first_examples, verdict
 
 _TENANT, _ORGANIZATION = (
@@ -45,17 +51,27 @@ SELECT {index} AS index_name, {index} || ' ' || ROW(r.{organization}{values})::t
 FROM ({rows}) AS r WHERE TRUE{no_nulls} GROUP BY r.{organization}{values} HAVING count(*) > 1
 """
 
+# Rows of one tenant do not meet: the constraint itself is there.
+_EXCLUSIONS = """
+SELECT {index} AS index_name,
+       {index} || ' ' || ROW(r.{organization}{shown})::text || ' and ' || ROW({shown_of_other})::text
+           AS example,
+       ARRAY[r.{tenant}, o.{tenant}] AS tenant_ids
+FROM ({rows}) AS r JOIN ({rows}) AS o
+  ON o.{organization} = r.{organization} AND r.{tenant} < o.{tenant} AND {exclude_each_other}
+"""
+
 
 def _every_tenant(scope: TableScope) -> TableScope:
     """Return the scope without its tenants: a tenant collides with tenants that were not asked about."""
     return replace(scope, tenants=None)
 
 
-def _rows_of(scope: TableScope, index: UniqueIndex) -> sql.Composed:
+def _rows_of(scope: TableScope, index: UniqueIndex, expressions: Sequence[str]) -> sql.Composed:
     """Return a SELECT of (tenant_id, organization_id, value_1, ...): rows of tenants that share one."""
     values = [
         sql.SQL(", {} AS {}").format(sql.SQL(expression), sql.Identifier(f"value_{number}"))
-        for number, expression in enumerate(index.other_expressions, start=1)
+        for number, expression in enumerate(expressions, start=1)
     ]
     key = scope.table.tenant_column.name
     return sql.SQL(_ROWS).format(
@@ -75,6 +91,8 @@ def _rows_of(scope: TableScope, index: UniqueIndex) -> sql.Composed:
 
 def _collisions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
     """Return a SELECT of (index_name, example, tenant_ids): each value that several tenants bring along."""
+    if index.operators:
+        return _exclusions(scope, index)
     names = [sql.Identifier(f"value_{number}") for number in range(1, len(index.other_expressions) + 1)]
     values = sql.SQL("").join(sql.SQL(", r.{}").format(name) for name in names)
     no_nulls = sql.SQL("").join(
@@ -85,8 +103,30 @@ def _collisions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
         tenant=_TENANT,
         organization=_ORGANIZATION,
         values=values,
-        rows=_rows_of(scope, index),
+        rows=_rows_of(scope, index, index.other_expressions),
         no_nulls=no_nulls,
+    )
+
+
+def _exclusions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
+    """Return the same of an exclusion constraint: each two rows of two tenants that exclude each other.
+
+    The key takes part, as the other tenant's: an operator other than equality may let both rows stand.
+    """
+    names = [f"value_{number}" for number in range(1, len(index.expressions) + 1)]
+    others = [
+        name
+        for name, expression in zip(names, index.expressions, strict=True)
+        if expression in index.other_expressions
+    ]
+    return sql.SQL(_EXCLUSIONS).format(
+        index=sql.Literal(index.name),
+        tenant=_TENANT,
+        organization=_ORGANIZATION,
+        shown=sql.SQL("").join(sql.SQL(", {}").format(column("r", name)) for name in others),
+        shown_of_other=sql.SQL(", ").join(column("o", name) for name in others),
+        rows=_rows_of(scope, index, index.expressions),
+        exclude_each_other=exclude_each_other(index, "r", "o", names),
     )
 
 
@@ -118,7 +158,7 @@ def _build(scope: TableScope) -> Verdict:
 
 def _not_applicable(scope: TableScope) -> str | None:
     if not scope.facts.unique_indexes:
-        return "no unique index contains the tenant key"
+        return "no unique index and no exclusion constraint contains the tenant key"
     if not scope.several_tenants_share_an_organization:
         return "no two tenants go to one organization"
     return None
