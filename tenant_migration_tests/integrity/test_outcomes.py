@@ -148,6 +148,35 @@ def test_nothing_to_look_at_while_something_was_expected_is_no_pass(after: World
     assert one(results, "nothing_lost", "public.claims").count == 3
 
 
+@pytest.mark.newest_server_by_default
+def test_a_relation_says_how_many_rows_it_had_to_look_at(before: World, after: World) -> None:
+    for name in ("orphans", "references_stay_in_tenant", "references_stay_in_organization"):
+        found = one(before.check("pre-migration"), name, "public.claims", "user_id")
+        assert (found.outcome, found.rows_checked, found.expected) == (Outcome.PASSED, 18, 18)
+    for name in ("child_matches_parent", "references_stay_in_organization"):
+        found = one(after.check("post-migration"), name, "public.claims", "user_id")
+        assert (found.outcome, found.rows_checked, found.expected) == (Outcome.PASSED, 18, 18)
+
+
+@pytest.mark.newest_server_by_default
+def test_a_relation_without_a_row_to_compare_with_is_no_pass(before: World, after: World) -> None:
+    """Orphans are counted before; after, that nothing could be compared is said."""
+    for world in (before, after):
+        world.execute_unguarded("UPDATE claims SET user_id = user_id + 100000")
+    orphans = one(before.check("pre-migration"), "orphans", "public.claims", "user_id")
+    assert (orphans.outcome, orphans.count, orphans.expected) == (Outcome.FAILED, 18, 18)
+    same_tenants = one(
+        before.check("pre-migration"), "references_stay_in_organization", "public.claims", "user_id"
+    )
+    assert same_tenants.outcome is Outcome.SKIPPED
+    for name in ("child_matches_parent", "references_stay_in_organization"):
+        found = one(after.check("post-migration"), name, "public.claims", "user_id")
+        assert found.outcome is Outcome.SKIPPED
+        assert found.reason == (
+            "18 rows of migrated tenants refer to rows that are not there, or not recorded as migrated"
+        )
+
+
 def test_all_checks_see_one_moment(before: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tenant that is born between two checks is in none of them."""
     ask, asked = runner._ask, []

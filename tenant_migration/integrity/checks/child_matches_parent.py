@@ -11,7 +11,13 @@ from psycopg import sql
 from tenant_migration.integrity.check import RelationCheck, Verdict
 from tenant_migration.integrity.scope import RelationScope, nothing_recorded_on_both_sides
 from tenant_migration.integrity.sources.kept import is_kept
-from tenant_migration.integrity.sources.references import REFERENCES_AFTER, joined, tenants_joined
+from tenant_migration.integrity.sources.references import (
+    EXPECTED_AFTER,
+    REFERENCES_AFTER,
+    compared_details,
+    joined,
+    tenants_joined,
+)
 from tenant_migration.integrity.sources.rows_after import recorded_pairs
 from tenant_migration.integrity.sources.tables import organization, row_key
 from tenant_migration.integrity.verdict import first_examples, tenants_detail, verdict
@@ -37,8 +43,12 @@ def _build(scope: RelationScope) -> Verdict:
         rows_checked=sql.SQL("sum(pairs.total)"),
         count=sql.SQL(_COUNT).format(wrong),
         source=sql.SQL("pairs"),
+        expected=EXPECTED_AFTER,
         examples=first_examples(wrong),
-        details=tenants_detail(sql.SQL("SELECT w.tenant_id, 1 AS wrong FROM ({}) AS w").format(wrong)),
+        details=compared_details(
+            tenants_detail(sql.SQL("SELECT w.tenant_id, 1 AS wrong FROM ({}) AS w").format(wrong))
+        ),
+        details_when_passed=True,
     )
 
 

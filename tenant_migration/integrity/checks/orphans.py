@@ -6,7 +6,7 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import RelationCheck, Verdict
 from tenant_migration.integrity.scope import RelationScope
-from tenant_migration.integrity.sources.references import REFERENCES_BEFORE, joined, refers
+from tenant_migration.integrity.sources.references import REFERENCES_BEFORE, expected_before, joined, refers
 from tenant_migration.integrity.sources.tables import row_key
 from tenant_migration.integrity.verdict import first_examples, verdict
 
@@ -21,6 +21,7 @@ def _build(scope: RelationScope) -> Verdict:
         rows_checked=sql.SQL("sum(pairs.total)"),
         count=sql.SQL("sum(pairs.orphans)"),
         source=sql.SQL("pairs"),
+        expected=expected_before(scope),
         examples=first_examples(_wrong_rows(scope)),
     )
 

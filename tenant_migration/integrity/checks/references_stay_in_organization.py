@@ -12,8 +12,12 @@ from psycopg import sql
 from tenant_migration.integrity.check import RelationCheck, Verdict
 from tenant_migration.integrity.scope import RelationScope, nothing_recorded_on_both_sides
 from tenant_migration.integrity.sources.references import (
+    EXPECTED_AFTER,
+    NOT_MAPPED,
     REFERENCES_AFTER,
     REFERENCES_BEFORE,
+    compared_details,
+    expected_before,
     joined,
     tenants_joined,
 )
@@ -54,8 +58,10 @@ def _build_before(scope: RelationScope) -> Verdict:
         rows_checked=sql.SQL("sum(pairs.total)"),
         count=sql.SQL("sum(pairs.total) FILTER (WHERE cm.organization_id <> pm.organization_id)"),
         source=pairs,
+        expected=expected_before(scope),
         examples=first_examples(_wrong_before(scope)),
-        details=tenants_detail(sql.SQL(_CROSSING_BY_TENANT).format(pairs)),
+        details=compared_details(tenants_detail(sql.SQL(_CROSSING_BY_TENANT).format(pairs)), NOT_MAPPED),
+        details_when_passed=True,
     )
 
 
@@ -73,8 +79,10 @@ def _build_after(scope: RelationScope) -> Verdict:
         rows_checked=sql.SQL("sum(pairs.total)"),
         count=sql.SQL("sum(pairs.differing) FILTER (WHERE NOT pairs.same_organization)"),
         source=sql.SQL("pairs"),
+        expected=EXPECTED_AFTER,
         examples=first_examples(_wrong_after(scope)),
-        details=tenants_detail(sql.SQL(_DIFFERING_BY_TENANT)),
+        details=compared_details(tenants_detail(sql.SQL(_DIFFERING_BY_TENANT))),
+        details_when_passed=True,
     )
 
 

@@ -10,7 +10,12 @@ from psycopg import sql
 
 from tenant_migration.integrity.check import RelationCheck, Verdict
 from tenant_migration.integrity.scope import RelationScope
-from tenant_migration.integrity.sources.references import REFERENCES_BEFORE, joined, tenants_joined
+from tenant_migration.integrity.sources.references import (
+    REFERENCES_BEFORE,
+    expected_before,
+    joined,
+    tenants_joined,
+)
 from tenant_migration.integrity.sources.rows_before import mapping_of
 from tenant_migration.integrity.sources.tables import row_key, same_tenant, tenant_key
 from tenant_migration.integrity.verdict import first_examples, tenants_detail, verdict
@@ -57,6 +62,7 @@ def _build(scope: RelationScope) -> Verdict:
         rows_checked=sql.SQL("sum(d.total)"),
         count=sql.SQL("sum(d.total) FILTER (WHERE d.is_different)"),
         source=source,
+        expected=expected_before(scope),
         examples=first_examples(_wrong_rows(scope)),
         details=tenants_detail(
             sql.SQL("SELECT d.tenant_id, d.total AS wrong FROM {} WHERE d.is_different").format(source)

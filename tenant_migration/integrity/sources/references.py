@@ -2,8 +2,10 @@
 
     pairs (child_key, parent_key, total, orphans)                before a run
     child_mapping, parent_mapping                                and the mapping, as in `rows_before.py`
-    pairs (child_tenant, parent_tenant, same_organization,       after a run; only where both tenants are
-           total, differing)                                     recorded as migrated
+    referring (child_tenant, parent_tenant, same_organization,   after a run: rows of tenants recorded as
+               total, differing)                                 migrated; parent_tenant NULL: the parent
+                                                                 is not there, or not migrated
+    pairs                                                        the rest of them, whose parent is
 
 MATCH SIMPLE: a row with a NULL in its referring columns refers to nothing.
 """
@@ -37,20 +39,39 @@ pairs AS MATERIALIZED (
     WHERE {refers} AND {in_scope} GROUP BY 1, 2)
 """
 
+_REFERRING = "(SELECT count(*) FROM {child} AS c WHERE {refers} AND {in_scope})"
+
 _AFTER = """
 child_recorded AS MATERIALIZED ({child_recorded}),
 parent_recorded AS MATERIALIZED ({parent_recorded}),
-pairs AS MATERIALIZED (
+referring AS MATERIALIZED (
     SELECT cr.tenant_id AS child_tenant, pr.tenant_id AS parent_tenant,
            cr.mapped = pr.mapped AS same_organization, sum(g.total) AS total, sum(g.differing) AS differing
     FROM (
         SELECT {child_key} AS child_key, {parent_key} AS parent_key, count(*) AS total,
                count(*) FILTER (WHERE {ours} <> {theirs}) AS differing
-        FROM {child} AS c JOIN {parent} AS p ON {refers_to} WHERE {in_scope} GROUP BY 1, 2
+        FROM {child} AS c LEFT JOIN {parent} AS p ON {refers_to} WHERE {refers} AND {in_scope} GROUP BY 1, 2
     ) AS g
     JOIN child_recorded AS cr ON {same_child_tenant}
-    JOIN parent_recorded AS pr ON {same_parent_tenant}
-    GROUP BY 1, 2, 3)
+    LEFT JOIN parent_recorded AS pr ON {same_parent_tenant}
+    GROUP BY 1, 2, 3),
+pairs AS (SELECT * FROM referring WHERE parent_tenant IS NOT NULL)
+"""
+
+EXPECTED_AFTER = sql.SQL("(SELECT sum(referring.total) FROM referring)")
+"""Rows of migrated tenants that refer to something."""
+
+_NOT_MIGRATED = " rows of migrated tenants refer to rows that are not there, or not recorded as migrated"
+NOT_MAPPED = (
+    " rows refer to rows that are not there, or belong to tenants without a mapping, or these rows do"
+)
+
+# None of them could be compared: that is no pass, and nothing wrong either.
+_COMPARED_DETAILS = """
+CASE WHEN v.count > 0 THEN {when_wrong}
+     WHEN v.rows_checked = 0 AND v.expected > 0
+     THEN jsonb_build_object('skipped', v.expected || {why_not})
+     ELSE '{{}}' END
 """
 
 
@@ -90,6 +111,17 @@ def tenants_joined(
     }
 
 
+def expected_before(scope: RelationScope) -> sql.Composed:
+    """Return the number of rows that refer to something, counted without looking for it."""
+    parts = {"child": table_name(scope.child), "in_scope": in_scope(scope.child, "c")}
+    return sql.SQL(_REFERRING).format(refers=refers(scope, "c"), **parts)
+
+
+def compared_details(when_wrong: sql.Composable, why_not: str = _NOT_MIGRATED) -> sql.Composed:
+    """Return the details of a check that compares both sides, to be asked for always."""
+    return sql.SQL(_COMPARED_DETAILS).format(when_wrong=when_wrong, why_not=sql.Literal(why_not))
+
+
 def _parent_mapping(scope: RelationScope) -> sql.Composed:
     """Return the mapping in the type of the parent's key: read once where it is the child's."""
     child, parent = (side.table.tenant_column.quoted_type for side in (scope.child, scope.parent))
@@ -118,6 +150,7 @@ def _after(scope: RelationScope) -> sql.Composed:
         parent_key=tenant_key(scope.parent.table, "p"),
         ours=organization(scope.child, "c"),
         theirs=organization(scope.parent, "p"),
+        refers=refers(scope, "c"),
         same_child_tenant=same_tenant(
             scope.child, sql.Identifier("g", "child_key"), sql.Identifier("cr", "key")
         ),
