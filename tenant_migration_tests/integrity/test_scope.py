@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tenant_migration.database.connection import connect
+from tenant_migration.integrity.after import run_checks_after
 from tenant_migration.integrity.model import CheckResult, Outcome
 from tenant_migration.integrity.registry import CHECKS
 from tenant_migration_tests.integrity.world import (
@@ -169,3 +173,20 @@ def test_a_plan_without_tables_has_nothing_to_say_of_tables(after: World) -> Non
         results = after.check(phase, plan=empty)  # type: ignore[arg-type]
         assert _tables(results) == {None}
         assert failed(results) == set()
+
+
+@pytest.mark.newest_server_by_default
+def test_keys_are_computed_once_for_each_type(after: World) -> None:
+    """Not once for each table: a thousand tables of one type cost what one does."""
+    ((database,),) = after.execute("SELECT current_database()")
+    after.execute_unguarded(f"ALTER DATABASE \"{database}\" SET track_functions = 'all'")
+    types = {table.tenant_column.quoted_type for table in after.plan.tables}
+    with connect(after.url) as connection:
+        run_checks_after(connection, after.plan, after.config)
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        row = connection.execute(
+            "SELECT sum(calls) FROM pg_stat_user_functions WHERE funcname = 'canonical_key'"
+        ).fetchone()
+    # 172 when each table computes its own. A tenant that can be no key of a table is asked about again.
+    assert row is not None
+    assert 0 < row[0] <= len(types) * len(TENANTS) * 3

@@ -19,6 +19,7 @@ from tenant_migration.integrity.scope import MIGRATED_STATES, TableScope
 from tenant_migration.integrity.sources.contents import content_sum, contents
 from tenant_migration.integrity.sources.journal import journal_tables
 from tenant_migration.integrity.sources.key_sums import key_sum
+from tenant_migration.integrity.sources.known_keys import remembered_keys
 from tenant_migration.integrity.sources.rows_before import mapping_of, rows_by_key
 from tenant_migration.integrity.sources.tables import (
     canonical_key,
@@ -29,11 +30,11 @@ from tenant_migration.integrity.sources.tables import (
 )
 
 _RECORDED = """
-SELECT {canonical} AS key, n.tenant_id, s.tenant_number, m.organization_id AS mapped,
+SELECT {key} AS key, n.tenant_id, s.tenant_number, m.organization_id AS mapped,
        s.rows_migrated, s.rows_kept
 FROM tenant_migration.table_states AS s
 JOIN tenant_migration.tenants AS n USING (tenant_number)
-LEFT JOIN {mappings} AS m ON m.tenant_id = n.tenant_id
+LEFT JOIN {mappings} AS m ON m.tenant_id = n.tenant_id{known}
 WHERE s.table_id = {table_id} AND s.state = ANY ({states}::text[]) AND {tenants}
 """
 
@@ -51,9 +52,21 @@ scan AS MATERIALIZED (
 
 
 def recorded_pairs(scope: TableScope) -> sql.Composed:
-    """Return a SELECT of the tenants in scope that are recorded as migrated in this table."""
+    """Return a SELECT of the tenants in scope that are recorded as migrated in this table.
+
+    A key that the transaction knows is not computed again; one without a mapping any more is, and one of a
+    domain: where nothing is known the join would have NULL, which a domain may forbid.
+    """
+    key = canonical_key(scope.table, sql.Identifier("n", "tenant_id"))
+    is_known = scope.tenants is None and not scope.table.tenant_column.is_domain
+    remembered = remembered_keys(scope) if is_known else None
+    known = sql.SQL("").format()
+    if remembered is not None:
+        key = sql.SQL("coalesce(k.key, {})").format(key)
+        known = sql.SQL("\nLEFT JOIN ({}) AS k ON k.tenant_id = n.tenant_id").format(remembered)
     return sql.SQL(_RECORDED).format(
-        canonical=canonical_key(scope.table, sql.Identifier("n", "tenant_id")),
+        key=key,
+        known=known,
         mappings=mappings(scope.plan.interface_schema),
         table_id=sql.Literal(scope.facts.table_id),
         states=sql.Literal(list(MIGRATED_STATES)),
