@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+import psycopg
 import pytest
 
 from tenant_migration.integrity.model import Outcome
@@ -55,6 +57,37 @@ def test_what_a_trigger_changes_in_our_own_write_is_found(
     found = one(results, check, "public.claims")
     assert (found.count, found.severity, found.examples) == (1, severity, (example,))
     assert found.details["tenants"] == {"alpha": 1}
+
+
+def test_what_an_application_writes_meanwhile_is_no_change_of_ours(before: World) -> None:
+    """Rows are written before, while and after their batch writes them: none counts as changed by it."""
+    before.execute(
+        "INSERT INTO claims SELECT 100000 + i, 'beta', NULL, NULL, 'new' FROM generate_series(1, 3000) AS i"
+    )
+    before.settings = _settings(before, batch_size=100)
+    done, written = threading.Event(), []
+
+    def application() -> None:
+        with psycopg.connect(before.url, autocommit=True) as connection:
+            while not done.is_set():
+                claim = 100_001 + len(written) * 37 % 3_000
+                connection.execute("UPDATE claims SET note = note || '.' WHERE id = %s", [claim])
+                written.append(claim)
+
+    writers = threading.Thread(target=application)
+    writers.start()
+    try:
+        migrate(before.url, before.settings)
+    finally:
+        done.set()
+        writers.join()
+    before.execute("UPDATE claims SET note = 'since' WHERE id = 100001")
+    assert written
+    results = before.check("post-migration")
+    assert failed(results) == {"content_changed_since"}
+    content = one(results, "content_unchanged", "public.claims")
+    assert (content.outcome, content.rows_checked) == (Outcome.PASSED, 3_018)
+    assert one(results, "journal_matches_rows", "public.claims").rows_checked == 3_018
 
 
 def test_without_fingerprints_nothing_is_said_of_contents(before: World) -> None:
