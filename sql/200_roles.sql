@@ -2,7 +2,7 @@
 -- server, so making them needs CREATEROLE; without it nothing else is missing, and administrator.sql makes them.
 --   tenant_migration_owner     reads and writes all our tables, but not the past (audit log)
 --   tenant_migration_operator  reads, edits mappings, stops and resumes; sees no keys of rows
---   tenant_migration_reader    reads plans, states, reports, mappings and the audit log
+--   tenant_migration_reader    reads plans, states, verdicts, mappings and the audit log
 
 DO $$
 DECLARE

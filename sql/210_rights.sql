@@ -10,7 +10,10 @@ DECLARE
 BEGIN
     FOR granted IN
         SELECT DISTINCT a.grantee, c.relkind, c.oid::regclass AS name
-        FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
+        FROM pg_class c CROSS JOIN LATERAL (
+            SELECT x.grantee FROM aclexplode(c.relacl) x
+            UNION SELECT x.grantee FROM pg_attribute t, aclexplode(t.attacl) x WHERE t.attrelid = c.oid   -- of columns
+        ) a
         WHERE (c.oid = relation
                OR c.relkind = 'S' AND c.oid IN (SELECT d.objid FROM pg_depend d    -- of its identity columns
                                                 WHERE d.classid = 'pg_class'::regclass
@@ -74,7 +77,7 @@ BEGIN
 END $$;
 
 -- What each group role may do. Journals, claims and backups hold keys and contents of the application's rows,
--- quarantine and left_alone their keys: the owner's alone, so that nobody reads there what he could not read in the tables.
+-- quarantine, left_alone and reports (examples) their keys: the owner's alone, so that nobody reads there what he could not read in the tables.
 DO $$
 DECLARE
     interface constant name := (SELECT s.interface_schema FROM tenant_migration.settings s);
@@ -90,13 +93,13 @@ BEGIN
         ), matrix (role_name, privileges, only_tables, but_tables) AS (VALUES
             ('tenant_migration_owner', 'SELECT', NULL::text[], '{}'::text[]),
             ('tenant_migration_owner', 'INSERT, UPDATE, DELETE', NULL, '{migration_audit_log,state_log}'),
-            ('tenant_migration_operator', 'SELECT', NULL, '{quarantine,left_alone}'),
+            ('tenant_migration_operator', 'SELECT', NULL, '{quarantine,left_alone,reports}'),
             ('tenant_migration_operator', 'INSERT, UPDATE, DELETE', '{tenant_org_mappings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (emergency_stop, emergency_stopped_at, emergency_stopped_by, '
                                           'emergency_reason, emergency_unstopped, mapping_generation)', '{settings}', '{}'),
             ('tenant_migration_operator', 'UPDATE (state, reason, actor, finished_at)', '{runs,table_runs}', '{}'),
             ('tenant_migration_operator', 'INSERT (run_id, table_id, state, reason, actor)', '{table_runs}', '{}'),
-            ('tenant_migration_reader', 'SELECT', NULL, '{quarantine,left_alone}')
+            ('tenant_migration_reader', 'SELECT', NULL, '{quarantine,left_alone,reports}')
         )
         SELECT m.role_name, m.privileges, ours.table_schema, ours.table_name, ours.relkind
         FROM matrix m

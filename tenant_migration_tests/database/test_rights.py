@@ -196,6 +196,16 @@ def test_what_an_administrator_granted_on_the_users_names_survives_an_upgrade(
     ) == [("tenant_org_mappings",)]
 
 
+def test_a_grant_on_a_column_of_ours_does_not_survive_an_installation(
+    scene: Scene, person: Person, database: str
+) -> None:
+    person()
+    scene.execute("GRANT SELECT (row_key) ON tenant_migration.quarantine TO anna")
+    assert grantees(scene) == {"anna"}
+    install_again(database)
+    assert grantees(scene) == set()
+
+
 # --- the three groups -------------------------------------------------------------------------------------
 
 
@@ -214,7 +224,7 @@ def test_uninstalling_takes_the_rights_and_the_roles_away(grouped: Scene, run_ps
     assert grouped.rows("SELECT rolname FROM pg_roles WHERE rolname LIKE 'tenant_migration%'") == []
 
 
-WITH_KEYS = {"quarantine", "left_alone"}
+WITH_KEYS = {"quarantine", "left_alone", "reports"}
 """Tables that hold keys of the application's rows."""
 
 

@@ -17,11 +17,12 @@ from tenant_migration.config import MigrationConfig
 from tenant_migration.database.connection import connect
 from tenant_migration.database.install import install
 from tenant_migration.planning.builder import build_plan
-from tenant_migration.planning.storage import store_plan
+from tenant_migration.planning.storage import load_plan, store_plan
 from tenant_migration.resources import resource_path
 from tenant_migration.workflow.backup import take_backup
 from tenant_migration.workflow.migrate import migrate
 from tenant_migration.workflow.rollback import rollback
+from tenant_migration.workflow.validate import verify
 from tenant_migration_tests.servers import OWNER, Server
 from tenant_migration_tests.workflow.conftest import TENANTS, fill_application
 
@@ -32,7 +33,7 @@ PEOPLE = {
     "used_operator": ("tenant_migration_operator",),
     "used_reader": ("tenant_migration_reader",),
 }
-OF_ROWS = r"^(journal|claims|backup)_[0-9]|^(quarantine|left_alone)$"
+OF_ROWS = r"^(journal|claims|backup)_[0-9]|^(quarantine|left_alone|reports)$"
 """Relations that hold keys or contents of the application's rows."""
 
 
@@ -162,7 +163,7 @@ def test_nobody_but_the_groups_holds_a_right_and_none_on_what_holds_rows(used: U
     holders = {names.get(grantee, "PUBLIC") for name, grantee in rights if name in of_rows}
     assert holders <= {"tenant_migration_owner"}
     owners_tables = {name for name, grantee in rights if names.get(grantee) == GROUPS[0]} & of_rows
-    assert owners_tables <= {"quarantine", "left_alone"}, "contents of rows are nobody's"
+    assert owners_tables <= {"quarantine", "left_alone", "reports"}, "contents of rows are nobody's"
 
 
 def test_every_function_pins_its_path_and_public_may_call_none(used: Used) -> None:
@@ -209,11 +210,35 @@ def test_the_application_and_everybody_see_nothing_of_ours(used: Used) -> None:
 
 
 @pytest.mark.parametrize("person", ["used_operator", "used_reader"])
+def test_a_report_shows_keys_to_the_owner_alone(person: str, used: Used) -> None:
+    used.owner.execute(
+        "UPDATE notes SET id = 987654321 WHERE id = 1"
+    )  # lost its organization: an example of the report
+    with connect(used.server.url(used.name), pin_path=True) as connection:
+        verify(connection, MigrationConfig(), load_plan(connection), actor="test")
+    pattern = "987654321"
+    assert used.names(f"SELECT report_id FROM tenant_migration.reports r WHERE r::text ~ '{pattern}'")
+    for schema, relation in used.relations("rpv"):
+        statement = sql.SQL("SELECT 1 FROM {} AS r WHERE r::text ~ {}").format(
+            sql.Identifier(schema, relation), sql.Literal(pattern)
+        )
+        try:
+            found = used.people[person].execute(statement).fetchall()
+        except psycopg.errors.InsufficientPrivilege:
+            continue
+        assert found == [], f"{person} reads a row's key in {relation}"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        used.people[person].execute("SELECT FROM tenant_migration.reports")
+    used.owner.execute("UPDATE notes SET id = 1 WHERE id = 987654321")
+
+
+@pytest.mark.parametrize("person", ["used_operator", "used_reader"])
 def test_operators_and_readers_read_all_the_rest(person: str, used: Used) -> None:
     for schema, relation in used.relations("rpv"):
         if relation.startswith(("journal_", "claims_", "backup_")) or relation in (
             "quarantine",
             "left_alone",
+            "reports",
         ):
             continue
         name = sql.Identifier(schema, relation)
