@@ -40,18 +40,23 @@ LEFT JOIN LATERAL (
 ORDER BY w.number
 """
 
-# A WITHOUT OVERLAPS index is unique too, but by its operators, as that of an exclusion constraint.
-# Every key column and expression, as the server prints it; and all but the column that is asked about. An
-# index carries it as a key column, or in an expression or its predicate: then the index depends on it.
+# A partition may have one of its own. A WITHOUT OVERLAPS index is unique too, but by its operators, as that
+# of an exclusion constraint. Every key column and expression, as the server prints it; and all but the
+# column that is asked about. An index carries it as a key column, or in an expression or its predicate:
+# then the index depends on it.
 _UNIQUE_INDEXES = """
 SELECT w.number, c.relname, k.expressions, k.others, pg_get_expr(x.indpred, x.indrelid),
-       NOT x.indnullsnotdistinct, q.operators
+       NOT x.indnullsnotdistinct, q.operators,
+       CASE WHEN r.oid <> o.oid THEN format('%%I.%%I', rn.nspname, r.relname) END
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(columns)s::text[])
      WITH ORDINALITY AS w(table_schema, table_name, column_name, number)
 JOIN pg_namespace AS n ON n.nspname = w.table_schema
-JOIN pg_class AS r ON r.relnamespace = n.oid AND r.relname = w.table_name
+JOIN pg_class AS o ON o.relnamespace = n.oid AND o.relname = w.table_name
+JOIN pg_class AS r ON r.oid = o.oid OR r.oid IN (SELECT relid FROM pg_partition_tree(o.oid))
+JOIN pg_namespace AS rn ON rn.oid = r.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attname = w.column_name AND NOT a.attisdropped
 JOIN pg_index AS x ON x.indrelid = r.oid AND (x.indisunique OR x.indisexclusion)
+ AND (r.oid = o.oid OR NOT EXISTS (SELECT FROM pg_inherits AS h WHERE h.inhrelid = x.indexrelid))
 JOIN pg_class AS c ON c.oid = x.indexrelid
 LEFT JOIN LATERAL (
     SELECT ARRAY(SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname)
@@ -146,7 +151,7 @@ def _unique_indexes(
     """Return what keeps rows unique by this column of the table, by the table's place."""
     indexes: dict[int, list[UniqueIndex]] = {}
     rows = connection.execute(_UNIQUE_INDEXES, {**given, "columns": list(columns)})
-    for number, name, expressions, others, predicate, nulls_distinct, operators in rows:
+    for number, name, expressions, others, predicate, nulls_distinct, operators, partition in rows:
         index = UniqueIndex(
             name,
             tuple(expressions),
@@ -154,6 +159,7 @@ def _unique_indexes(
             predicate,
             nulls_distinct,
             tuple(operators or ()),
+            partition,
         )
         indexes.setdefault(number, []).append(index)
     return indexes

@@ -34,6 +34,8 @@ class UniqueIndex:
     nulls_distinct: bool
     operators: tuple[str, ...] = ()
     """By which two rows exclude each other, one for each expression; empty: by being equal."""
+    partition: str | None = None
+    """Quoted name of the partition that alone has it."""
 
 
 @dataclass(frozen=True)

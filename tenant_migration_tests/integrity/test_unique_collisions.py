@@ -95,3 +95,17 @@ def test_tenants_of_different_organizations_do_not_collide(before: World) -> Non
     before.execute("DELETE FROM tenant_org_mappings WHERE tenant_id = 'alpha-two'")
     result = one(before.check("pre-migration"), "unique_collisions", "public.profiles")
     assert (result.outcome, result.reason) == (Outcome.SKIPPED, "no two tenants go to one organization")
+
+
+@pytest.mark.newest_server_by_default
+@pytest.mark.parametrize(
+    ("check", "column"),
+    [("unique_collisions", "tenant_id"), ("organization_collisions", "organization_id")],
+)
+def test_an_index_of_a_partition_alone_decides_there(before: World, check: str, column: str) -> None:
+    before.execute(
+        "ALTER TABLE readings ADD COLUMN organization_id uuid; "
+        f"CREATE UNIQUE INDEX ON readings_2025 ({column}, taken_on) WHERE id IN (11, 21, 12, 22)"
+    )
+    result = one(before.check("pre-migration"), check, "public.readings")
+    assert (result.outcome, result.count) == (Outcome.FAILED, 1)

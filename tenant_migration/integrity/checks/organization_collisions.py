@@ -16,6 +16,7 @@ from tenant_migration.integrity.sources.unique_indexes import (
     by_index,
     exclude_each_other,
     indexes_detail,
+    rows_of_index,
 )
 from tenant_migration.integrity.verdict import first_examples, verdict
 
@@ -50,7 +51,7 @@ WHERE r.{changes} AND EXISTS (
 _VALUES = "SELECT {tenant}, {changes}, {place}, {values} FROM ({rows}) AS i WHERE {predicate}"
 
 
-def _rows_afterwards(scope: TableScope) -> sql.Composed:
+def _rows_afterwards(scope: TableScope, index: UniqueIndex) -> sql.Composed:
     now = column("t", scope.table.organization_column)
     mapped = sql.Identifier("m", "organization_id")
     overwrites = scope.table.settings.on_existing_value == "overwrite"
@@ -64,7 +65,7 @@ def _rows_afterwards(scope: TableScope) -> sql.Composed:
         changes=_CHANGES,
         place=_PLACE,
         now=now,
-        table=table_name(scope),
+        table=rows_of_index(scope, index),
         mapping=mapping_of(scope),
         same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("m", "key")),
     )
@@ -83,7 +84,7 @@ def _collisions(scope: TableScope, index: UniqueIndex) -> sql.Composed:
             sql.SQL("{} AS {}").format(sql.SQL(expression), sql.Identifier(name))
             for expression, name in zip(index.expressions, names, strict=True)
         ),
-        rows=_rows_afterwards(scope),
+        rows=_rows_afterwards(scope, index),
         predicate=sql.SQL(index.predicate or "TRUE"),
     )
     parts = {

@@ -19,6 +19,7 @@ from tenant_migration.integrity.sources.unique_indexes import (
     by_index,
     exclude_each_other,
     indexes_detail,
+    rows_of_index,
 )
 from tenant_migration.integrity.verdict import first_examples, verdict
 
@@ -82,7 +83,7 @@ def _rows_of(scope: TableScope, index: UniqueIndex, expressions: Sequence[str]) 
             sql.SQL(", {}").format(column("t", name)) for name in scope.facts.columns if name != key
         ),
         key=sql.Identifier(key),
-        table=table_name(scope),
+        table=rows_of_index(scope, index),
         predicate=sql.SQL(index.predicate or "TRUE"),
         sharing=sql.SQL(_SHARING).format(mapping=mapping_of(_every_tenant(scope))),
         same_tenant=same_tenant(scope, tenant_key(scope.table, "t"), sql.Identifier("m", "key")),

@@ -7,13 +7,19 @@ from typing import Any
 from psycopg import sql
 
 from tenant_migration.integrity.check import Remark
-from tenant_migration.integrity.scope import UniqueIndex
+from tenant_migration.integrity.scope import TableScope, UniqueIndex
+from tenant_migration.integrity.sources.tables import table_name
 
 _INDEXES = """
 jsonb_build_object('indexes', (
     SELECT jsonb_object_agg(i.index_name, i.wrong)
     FROM (SELECT x.index_name, sum(x.wrong) AS wrong FROM ({}) AS x GROUP BY x.index_name) AS i))
 """
+
+
+def rows_of_index(scope: TableScope, index: UniqueIndex) -> sql.Composed:
+    """Return what the index keeps unique, as FROM takes it: the table, or one partition."""
+    return table_name(scope) if index.partition is None else sql.SQL("{}").format(sql.SQL(index.partition))
 
 
 def exclude_each_other(index: UniqueIndex, one: str, other: str, names: list[str]) -> sql.Composed:
