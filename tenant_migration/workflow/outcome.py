@@ -36,23 +36,25 @@ def describe_blocking(checks: tuple[CheckResult, ...], tenant: str | None = None
     """Return one sentence for each check that blocks: what, how many, which, or why it could not run.
 
     Args:
-        checks: results of one table.
+        checks: results of one table; of several, each sentence names its own.
         tenant: count this tenant's part only, where the check names its tenants.
     """
     sentences = []
+    of_several = len({check.table for check in checks}) > 1
     for check in checks:
         if not check.blocks:
             continue
+        where = f"{check.table}: " if of_several and check.table is not None else ""
         if check.outcome is Outcome.ERRORED:
-            sentences.append(f"check {check.name} could not run: {check.reason}")
+            sentences.append(f"{where}check {check.name} could not run: {check.reason}")
             continue
         by_tenant = check.details.get("tenants") or {}
         if tenant is not None and by_tenant:
             if tenant in by_tenant:
-                sentences.append(f"{check.description}: {by_tenant[tenant]:,}")
+                sentences.append(f"{where}{check.description}: {by_tenant[tenant]:,}")
             continue
         examples = f" ({', '.join(check.examples)})" if check.examples else ""
-        sentences.append(f"{check.description}: {check.count:,}{examples}")
+        sentences.append(f"{where}{check.description}: {check.count:,}{examples}")
     return "; ".join(sentences)
 
 
