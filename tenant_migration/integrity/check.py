@@ -55,6 +55,9 @@ class BaseCheck(Generic[ScopeT]):
     """The one SQL builder."""
     source: Source[ScopeT] | None = None
     """What `build` reads from; checks of one source run as one statement."""
+    examples_are_names: bool = False
+    """Its examples are tenants, organizations or objects of the schema, and not keys of rows: what is stored
+    for operators and readers, who need not be able to read the table, names them."""
     wrong_rows: Callable[[ScopeT], sql.Composed] | None = None
     """SELECT of what is wrong, to give to a person; None: the verdict itself is all there is to ask."""
     not_applicable: Callable[[ScopeT], str | None] = lambda scope: None

@@ -49,6 +49,8 @@ class CheckResult:
     """Set when the check was run for one tenant."""
     examples: tuple[str, ...] = ()
     """At most ten keys."""
+    examples_are_names: bool = False
+    """They are tenants, organizations or objects of the schema, and not keys of rows."""
     reason: str | None = None
     """Why it errored or was skipped."""
     sqlstate: str | None = None

@@ -51,6 +51,7 @@ def blank_result(target: Target, config: MigrationConfig, tenants: tuple[str, ..
         tenant_id=tenants[0] if tenants is not None and len(tenants) == 1 else None,
         reason="it was not run",
         recommendation=check.recommendation,
+        examples_are_names=check.examples_are_names,
     )
 
 

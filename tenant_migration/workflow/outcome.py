@@ -35,6 +35,9 @@ class TableOutcome:
 def describe_blocking(checks: tuple[CheckResult, ...], tenant: str | None = None) -> str:
     """Return one sentence for each check that blocks: what, how many, which, or why it could not run.
 
+    Keys of rows are left out: reasons are stored where operators and readers see them, who need not be able
+    to read the table. Its owner finds them in the report and in the check's metadata.
+
     Args:
         checks: results of one table; of several, each sentence names its own.
         tenant: count this tenant's part only, where the check names its tenants.
@@ -53,7 +56,7 @@ def describe_blocking(checks: tuple[CheckResult, ...], tenant: str | None = None
             if tenant in by_tenant:
                 sentences.append(f"{where}{check.description}: {by_tenant[tenant]:,}")
             continue
-        examples = f" ({', '.join(check.examples)})" if check.examples else ""
+        examples = f" ({', '.join(check.examples)})" if check.examples_are_names and check.examples else ""
         sentences.append(f"{where}{check.description}: {check.count:,}{examples}")
     return "; ".join(sentences)
 

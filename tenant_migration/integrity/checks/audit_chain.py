@@ -37,6 +37,7 @@ CHECK = DatabaseCheck(
     description="Rows of the audit log whose seal is broken: the number is that of the first",
     recommendation="Somebody changed the audit log behind its triggers. Compare it with a backup of the "
     "database from before, and find out who could.",
+    examples_are_names=True,
     build=_build,
     wrong_rows=lambda scope: sql.SQL("SELECT c.* FROM {} WHERE c.first_bad_seq IS NOT NULL").format(_CHAIN),
     about=lambda scope: f"{scope.plan.interface_schema}.migration_audit_log",

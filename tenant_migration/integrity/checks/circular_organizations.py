@@ -108,6 +108,7 @@ def _check(phase: Phase) -> DatabaseCheck:
         severity="critical",
         description="Organizations with circular parent references",
         recommendation="Give one organization of each circle another parent, or none.",
+        examples_are_names=True,
         build=_build,
         source=CIRCLES,
         wrong_rows=_wrong_rows,

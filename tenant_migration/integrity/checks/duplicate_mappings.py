@@ -56,6 +56,7 @@ CHECK = DatabaseCheck(
     severity="critical",
     description="Tenant ids that spell the same key of a table in several ways",
     recommendation="Keep one mapping for each key.",
+    examples_are_names=True,
     build=_build,
     wrong_rows=_groups,
     about=lambda scope: f"{scope.plan.interface_schema}.tenant_org_mappings",

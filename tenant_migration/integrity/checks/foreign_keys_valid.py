@@ -40,6 +40,7 @@ CHECK = TableCheck(
     severity="info",
     description="Foreign keys that are NOT VALID",
     recommendation="Repair the orphans, then ALTER TABLE ... VALIDATE CONSTRAINT.",
+    examples_are_names=True,
     build=_build,
     source=MEMBERS,
     wrong_rows=lambda scope: _not_valid(table_and_partitions(scope.table)),

@@ -67,6 +67,7 @@ CHECK = TableCheck(
     description="Tenants whose mapping is not the one by which their rows were migrated",
     recommendation="Put the mapping back to what the run wrote (tenant_migration.run_tenants), or roll the "
     "tenant back and migrate it again by the new mapping.",
+    examples_are_names=True,
     build=_build,
     source=ROWS_AFTER,
     not_applicable=_not_applicable,

@@ -53,6 +53,7 @@ CHECK = DatabaseCheck(
     description="Tenants mapped to an organization that is not active",
     recommendation="Look whether these tenants shall still go there; correct the mapping or activate the "
     "organization.",
+    examples_are_names=True,
     build=_build,
     wrong_rows=_wrong_rows,
     about=lambda scope: f"{scope.plan.interface_schema}.tenant_org_mappings",

@@ -73,6 +73,7 @@ BEFORE = DatabaseCheck(
     severity="critical",
     description="Tenants mapped to an organization that does not exist",
     recommendation="Create these organizations, or correct the mapping (`mappings --import`).",
+    examples_are_names=True,
     build=_build_before,
     wrong_rows=_wrong_mappings,
     about=lambda scope: f"{scope.plan.interface_schema}.tenant_org_mappings",

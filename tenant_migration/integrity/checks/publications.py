@@ -69,6 +69,7 @@ CHECK = TableCheck(
     description="Published tables without a replica identity: PostgreSQL refuses to update them",
     recommendation="ALTER TABLE ... REPLICA IDENTITY USING INDEX a unique index, or FULL; or take the table "
     "out of the publication.",
+    examples_are_names=True,
     build=_build,
     source=MEMBERS,
     wrong_rows=lambda scope: _refused(table_and_partitions(scope.table)),

@@ -52,6 +52,7 @@ CHECK = DatabaseCheck(
     description="Tenant ids of the mapping that differ in case, blanks, form of accents or punctuation alone",
     recommendation="Look whether these are different tenants; if not, correct the rows of one spelling and "
     "delete its mapping.",
+    examples_are_names=True,
     build=_build,
     wrong_rows=_groups,
     about=lambda scope: f"{scope.plan.interface_schema}.tenant_org_mappings",

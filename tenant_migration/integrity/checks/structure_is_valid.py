@@ -83,6 +83,7 @@ INDEXES = TableCheck(
     severity="warning",
     description="Indexes on the organization column that are INVALID or missing",
     recommendation="Run the migration of the table again: it builds what is missing.",
+    examples_are_names=True,
     build=lambda scope: _judge(_objects(scope, _INDEXES)),
     wrong_rows=lambda scope: _invalid(_objects(scope, _INDEXES)),
     column=lambda scope: scope.table.organization_column,
@@ -95,6 +96,7 @@ FOREIGN_KEYS = TableCheck(
     description="Foreign keys on the organization column that are NOT VALID or missing",
     recommendation="Run the migration of the table again: it validates what is left, or says what stands "
     "against it.",
+    examples_are_names=True,
     build=lambda scope: _judge(_objects(scope, _FOREIGN_KEYS)),
     wrong_rows=lambda scope: _invalid(_objects(scope, _FOREIGN_KEYS)),
     column=lambda scope: scope.table.organization_column,

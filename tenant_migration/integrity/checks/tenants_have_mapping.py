@@ -124,6 +124,7 @@ _COMMON: dict[str, Any] = {
     "description": "Tenant IDs without organization mapping",
     "recommendation": "Map these tenants (`mappings --import`, `mappings --suggest`), or list those that may "
     "have no organization in validation.allowed_unmapped_tenants.",
+    "examples_are_names": True,
     "build": _build,
     "wrong_rows": _wrong_rows,
     "column": lambda scope: scope.table.tenant_column.name,

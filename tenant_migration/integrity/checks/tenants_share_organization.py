@@ -58,6 +58,7 @@ CHECK = DatabaseCheck(
     recommendation="Look whether these tenants are meant to become one organization: afterwards only the "
     "tenant key tells their rows apart. What would collide is in unique_collisions and "
     "organization_collisions.",
+    examples_are_names=True,
     build=_build,
     wrong_rows=_shared,
     about=lambda scope: f"{scope.plan.interface_schema}.tenant_org_mappings",

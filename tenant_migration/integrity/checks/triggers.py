@@ -82,6 +82,7 @@ CHECK = TableCheck(
     description="Triggers that the migration fires",
     recommendation="Decide with `on_triggers` of the table: `guard` with the statement that `plan` shows, or "
     "`fire`, which a rollback does not undo.",
+    examples_are_names=True,
     build=_build,
     source=MEMBERS,
     wrong_rows=_wrong_rows,
