@@ -29,6 +29,22 @@ BEGIN
     END IF;
 END $$;
 
+-- The same for a function. Also called for each claim function when it is made: whoever may execute one could attach
+-- it to a table of his own and claim rows that nobody wrote.
+CREATE OR REPLACE FUNCTION tenant_migration.make_function_private(function regprocedure) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    grantee oid;
+BEGIN
+    FOR grantee IN
+        SELECT DISTINCT a.grantee FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        WHERE p.oid = function AND a.grantee <> p.proowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', function,
+                       CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END);
+    END LOOP;
+END $$;
+
 -- In our own schema the grants are ours alone, each time. In the application's schema what an administrator
 -- granted since the first installation stays (a policy on JWT claims, say); only reset_migration() is nobody's.
 DO $$
@@ -59,20 +75,18 @@ BEGIN
     END LOOP;
 
     FOR function IN
-        SELECT p.oid, p.proname, p.proowner, p.proacl, n.nspname, p.oid::regprocedure AS signature
+        SELECT p.oid, p.proname, n.nspname, p.oid::regprocedure AS signature
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
         WHERE n.nspname = 'tenant_migration'
            OR n.nspname = interface_schema
               AND p.proname IN ('get_migration_progress', 'validate_migration_readiness', 'reset_migration')
               AND p.pronargs = 0
     LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function.signature);
-        CONTINUE WHEN NOT (function.nspname = 'tenant_migration' OR fresh OR function.proname = 'reset_migration');
-        FOR grantee IN
-            SELECT DISTINCT a.grantee FROM aclexplode(function.proacl) a WHERE a.grantee NOT IN (0, function.proowner)
-        LOOP
-            EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', function.signature, grantee::regrole);
-        END LOOP;
+        IF function.nspname = 'tenant_migration' OR fresh OR function.proname = 'reset_migration' THEN
+            PERFORM tenant_migration.make_function_private(function.oid);
+        ELSE
+            EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', function.signature);
+        END IF;
     END LOOP;
 END $$;
 

@@ -164,7 +164,9 @@ def create_claims(table: TablePlan, table_id: int) -> list[sql.Composed]:
             sql.Literal(f"tenant_migration.{claims_relation(table_id)}")
         ),
         sql.SQL(_FUNCTION).format(function=function, body=sql.Literal(body.as_string())),
-        sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(function),
+        sql.SQL("SELECT tenant_migration.make_function_private({})").format(
+            sql.Literal(f"tenant_migration.{function_relation(table_id)}()")
+        ),
     ]
 
 

@@ -5,6 +5,7 @@ The catalog is asked, so that what a later release adds is judged too; then peop
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def _use(url: str, owner: psycopg.Connection) -> None:
     fill_application(owner)
     owner.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON members, claims, notes TO used_app")
     for kind in ("TABLES", "SEQUENCES", "FUNCTIONS", "SCHEMAS"):
-        owner.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO PUBLIC")
+        owner.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO PUBLIC, used_app")
     config = MigrationConfig.model_validate({"defaults": {"fingerprints": "journal"}})
     with connect(url, pin_path=True) as connection:
         install(connection, config, actor="test")
@@ -189,6 +190,21 @@ def test_every_function_pins_its_path_and_public_may_call_none(used: Used) -> No
         if definer
     }
     assert not definers & {"reset_migration", "acquire_lease"}
+
+
+def test_nobody_outside_of_the_groups_may_call_or_attach_a_function_of_ours(used: Used) -> None:
+    """Who may execute a trigger function could attach it to a table of his own and claim rows with it."""
+    rights = used.superuser.execute(
+        """
+        SELECT p.oid::regprocedure::text, a.grantee::regrole::text
+        FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        WHERE p.pronamespace = 'tenant_migration'::regnamespace AND a.grantee <> p.proowner
+        """
+    ).fetchall()
+    assert {grantee for _, grantee in rights} <= set(GROUPS)
+    assert [name for name, _ in rights if re.search(r"\bclaim_\d", name)] == []
+    claims = used.superuser.execute("SELECT FROM pg_proc WHERE proname ~ '^claim_[0-9]+$'").fetchall()
+    assert len(claims) == 3
 
 
 @pytest.mark.parametrize("person", PEOPLE)
