@@ -215,6 +215,7 @@ def test_dev_serves_the_sample_and_ends_whole(command_line, first_run, number):
     port = free_port()
     process = command_line.start("dev", "--quickstart", "--port", str(port))
     try:
+        said = read_until(process, f"http://127.0.0.1:{port}")
         assets = wait_for_assets(process, port)
         assert ["public", "claims"] in assets
         assert ["public", "strike_votes"] in assets
@@ -224,8 +225,7 @@ def test_dev_serves_the_sample_and_ends_whole(command_line, first_run, number):
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 0, output
-    assert f"http://127.0.0.1:{port}" in output
+    assert process.returncode == 0, said + output
     assert [pid for pid in children if Path(f"/proc/{pid}/cmdline").exists() and not is_zombie(pid)] == []
 
 
@@ -264,6 +264,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Read what a process says until it says this."""
+    said = ""
+    assert process.stdout is not None
+    while text not in said:
+        line = process.stdout.readline()
+        assert line, f"it ended without saying {text}: {said}"
+        said += line
+    return said
 
 
 def wait_for_assets(process: subprocess.Popen[str], port: int) -> list[list[str]]:

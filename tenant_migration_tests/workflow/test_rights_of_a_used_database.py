@@ -111,11 +111,12 @@ def _use(url: str, owner: psycopg.Connection) -> None:
 
 
 def _drop(server: Server, name: str, superuser: psycopg.Connection) -> None:
-    for role in (*PEOPLE, *GROUPS):
-        superuser.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
-        superuser.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
     superuser.close()
-    server.drop_database(name)
+    server.drop_database(name)  # before the roles: DROP OWNED in it could meet autovacuum
+    with psycopg.connect(server.superuser_url(), autocommit=True) as connection:
+        for role in (*PEOPLE, *GROUPS):
+            connection.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(role)))
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
 
 
 def test_there_is_something_to_look_at(used: Used) -> None:

@@ -38,6 +38,7 @@ from tenant_migration.recovery.rollback.steps import (
     StepOutcome,
     one,
 )
+from tenant_migration.recovery.rollback.unchanged_columns import unchanged_columns
 from tenant_migration.recovery.rollback.work import Work
 
 
@@ -47,6 +48,9 @@ class KeyedStep:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._entries = gate.entries_of(work)
+        self._unchanged = work.retry.run(
+            f"indexes of {work.name}", lambda connection: unchanged_columns(connection, work.table)
+        )
         self._statements: dict[tuple[bool, bool], bytes] = {}
 
     def __call__(self, batches: Sequence[Batch], *, locks_first: bool) -> StepOutcome:
@@ -129,6 +133,6 @@ class KeyedStep:
         form = (several, skips_claimed)
         if form not in self._statements:
             self._statements[form] = steps_sql.reset(
-                self._entries, several=several, skips_claimed=skips_claimed
+                self._entries, several=several, skips_claimed=skips_claimed, unchanged=self._unchanged
             ).as_bytes(self._work.session.connection)
         return self._statements[form]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -66,7 +67,7 @@ WITH {back},
 {entry},
 twice AS MATERIALIZED (SELECT {twice} AS found),
 reset AS (
-    UPDATE {relation} AS t SET {column} = e.previous_value
+    UPDATE {relation} AS t SET {column} = e.previous_value{unchanged}
     FROM entry AS e
     WHERE (SELECT done FROM back) AND NOT (SELECT found FROM twice)
       AND {same_row}{is_written}{unclaimed}
@@ -152,13 +153,16 @@ def lock(entries: Entries) -> sql.Composed:
     )
 
 
-def reset(entries: Entries, *, several: bool, skips_claimed: bool) -> sql.Composed:
+def reset(
+    entries: Entries, *, several: bool, skips_claimed: bool, unchanged: Sequence[str] = ()
+) -> sql.Composed:
     """Build the statement that brings the values back, where ours still stand.
 
     Args:
         entries: of the table.
         several: several batches at once: then a key may be there twice, and nothing is reset.
         skips_claimed: leave rows that the application claimed before this statement began.
+        unchanged: columns to set to what they are (`unchanged_columns`).
 
     Returns:
         The statement; it returns (a key is there twice, entries, reset, of them not as asked).
@@ -170,6 +174,7 @@ def reset(entries: Entries, *, several: bool, skips_claimed: bool) -> sql.Compos
         twice=sql.SQL(_TWICE).format(keys=keys) if several else sql.SQL("false"),
         relation=entries.relation,
         column=identifier(entries.table.organization_column),
+        unchanged=sql.SQL("").join(sql.SQL(", {0} = t.{0}").format(identifier(name)) for name in unchanged),
         same_row=entries.same_row(),
         organization=entries.organization,
         is_written=entries.is_written(),
